@@ -1,51 +1,38 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { isQuantity, milliUnits, parseQuantity, quantityRatio, wholeUnits } from './quantity.ts';
+import { quantityMilli, quantityValue } from './quantity.ts';
 
-test('quantities: whole units', () => {
-  const table: readonly (readonly [string | number, number])[] = [
-    ['0', 0],
-    ['1', 1],
-    [2, 2],
-    ['1Ki', 1024],
-    ['1k', 1000],
-    ['1.5Gi', 1610612736],
-    ['2e3', 2000],
-    ['2E3', 2000],
-    ['1E', 1e18],
-    ['100m', 1],
-    ['1e-3', 1],
-    ['.5', 1],
-    ['5.', 5],
-    ['+3', 3],
-    ['-3', -3],
+test('quantities in units and thousandths', () => {
+  const cases: [string, number, number][] = [
+    ['0', 0, 0],
+    ['100m', 1, 100],
+    ['1', 1, 1000],
+    ['1.5', 2, 1500],
+    ['.5', 1, 500],
+    ['2e3', 2000, 2_000_000],
+    ['2E3', 2000, 2_000_000],
+    ['1E', 1e18, 1e21],
+    ['1k', 1000, 1_000_000],
+    ['1Ki', 1024, 1_024_000],
+    ['1.5Gi', 1_610_612_736, 1_610_612_736_000],
+    ['100u', 1, 1],
+    ['1n', 1, 1],
+    ['-1500m', -1, -1500],
+    ['+3', 3, 3000],
   ];
-  for (const [text, expected] of table) assert.equal(wholeUnits(text), expected, String(text));
-});
-
-test('quantities: milli units and ratios', () => {
-  assert.equal(milliUnits('250m'), 250);
-  assert.equal(milliUnits('0.1'), 100);
-  assert.equal(milliUnits('1u'), 1);
-  assert.equal(quantityRatio('64Mi', '1Mi'), 64);
-  assert.equal(quantityRatio('250m', '1'), 1);
-  assert.equal(quantityRatio('250m', '1m'), 250);
-  assert.throws(() => quantityRatio('1', '0'), /divisor/);
-});
-
-test('quantities: what is none', () => {
-  for (const text of ['', '.', 'm', '1x', '1 Gi', '1Gi ', 'Ki', '1e', '--1', '1KI', '0x10']) {
-    assert.equal(isQuantity(text), false, text);
-    assert.throws(() => parseQuantity(text), TypeError, text);
+  for (const [text, value, milli] of cases) {
+    assert.equal(quantityValue(text), value, text);
+    assert.equal(quantityMilli(text), milli, text);
   }
 });
 
-test('quantities: any number of milli-units reads back', () => {
-  fc.assert(
-    fc.property(fc.integer({ min: 0, max: 1e9 }), (milli) => {
-      assert.equal(milliUnits(`${milli}m`), milli);
-      assert.equal(milliUnits((milli / 1000).toFixed(3)), milli);
-    }),
-  );
+test('what is no quantity is refused', () => {
+  for (const text of ['', 'm', '1mm', '1 Gi', '1ki', '0x10', 'NaN', '1e', '--1', '1e9999']) {
+    assert.throws(() => quantityValue(text), TypeError, text);
+  }
+});
+
+test('whole numbers of millicores survive', () => {
+  fc.assert(fc.property(fc.nat(), (milli) => quantityMilli(`${milli}m`) === milli));
 });

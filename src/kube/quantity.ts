@@ -1,71 +1,58 @@
 /**
- * Resource quantities ("100m", "1.5Gi", "2e3"), as k8s.io/apimachinery/pkg/api/resource writes them. Arithmetic is exact:
- * a value is a number of nano-units, the finest that Kubernetes knows; finer fractions are rounded up.
+ * Resource quantities such as "100m", "1.5Gi", "2e3". Grammar and rounding as k8s.io/apimachinery/pkg/api/resource: a
+ * quantity that is finer than the unit asked for is rounded up.
  */
 
-const NANO = 1_000_000_000n;
-
-/** The factor of a suffix, as numerator and denominator. */
-const suffixes: Readonly<Record<string, readonly [bigint, bigint]>> = {
-  '': [1n, 1n],
-  n: [1n, NANO],
-  u: [1n, 1_000_000n],
-  m: [1n, 1000n],
-  k: [10n ** 3n, 1n],
-  M: [10n ** 6n, 1n],
-  G: [10n ** 9n, 1n],
-  T: [10n ** 12n, 1n],
-  P: [10n ** 15n, 1n],
-  E: [10n ** 18n, 1n],
-  Ki: [1n << 10n, 1n],
-  Mi: [1n << 20n, 1n],
-  Gi: [1n << 30n, 1n],
-  Ti: [1n << 40n, 1n],
-  Pi: [1n << 50n, 1n],
-  Ei: [1n << 60n, 1n],
+const suffixes: Readonly<Record<string, readonly [base: bigint, exponent: number]>> = {
+  n: [10n, -9],
+  u: [10n, -6],
+  m: [10n, -3],
+  '': [10n, 0],
+  k: [10n, 3],
+  M: [10n, 6],
+  G: [10n, 9],
+  T: [10n, 12],
+  P: [10n, 15],
+  E: [10n, 18],
+  Ki: [2n, 10],
+  Mi: [2n, 20],
+  Gi: [2n, 30],
+  Ti: [2n, 40],
+  Pi: [2n, 50],
+  Ei: [2n, 60],
 };
 
-const FORM = /^([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,3})|(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei))?$/;
-
-/** A quantity as nano-units. Throws TypeError on anything that is no quantity. */
-export function parseQuantity(text: string | number): bigint {
-  const match = FORM.exec(String(text));
-  const [, sign, whole = '', fraction = '', exponent, suffix = ''] = match ?? [];
-  if (!match || (whole === '' && fraction === ''))
-    throw new TypeError(
-      `quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$': ${JSON.stringify(text)}`,
-    );
-  let [numerator, denominator] = suffixes[suffix]!;
-  const power = BigInt(exponent ?? 0);
-  if (power >= 0n) numerator *= 10n ** power;
-  else denominator *= 10n ** -power;
-  denominator *= 10n ** BigInt(fraction.length);
-  const nanos = divideUp(BigInt(whole + fraction) * numerator * NANO, denominator);
-  return sign === '-' ? -nanos : nanos;
+interface Fraction {
+  readonly numerator: bigint;
+  readonly denominator: bigint;
 }
 
-export function isQuantity(text: string): boolean {
-  return FORM.test(text) && /\d/.test(text);
+/** In whole units (bytes, pods), rounded up. Throws TypeError on what is no quantity. */
+export function quantityValue(quantity: string | number): number {
+  return Number(ceiling(parseFraction(String(quantity))));
 }
 
-/** Whole units, rounded up: bytes of memory, numbers of pods. */
-export function wholeUnits(quantity: string | number): number {
-  return Number(divideUp(parseQuantity(quantity), NANO));
+/** In thousandths (millicores), rounded up. Throws TypeError on what is no quantity. */
+export function quantityMilli(quantity: string | number): number {
+  const { numerator, denominator } = parseFraction(String(quantity));
+  return Number(ceiling({ numerator: numerator * 1000n, denominator }));
 }
 
-/** Thousandths, rounded up: milli-CPUs. */
-export function milliUnits(quantity: string | number): number {
-  return Number(divideUp(parseQuantity(quantity), NANO / 1000n));
+function parseFraction(text: string): Fraction {
+  const match = /^([+-]?)(\d+(?:\.\d*)?|\.\d+)(?:[eE]([+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i)?)$/.exec(text);
+  if (!match) throw new TypeError(`not a quantity: ${JSON.stringify(text)}`);
+  const [, sign, digits, decimal, suffix] = match;
+  const [whole, part = ''] = digits!.split('.');
+  const mantissa = BigInt(`${whole}${part}`) * (sign === '-' ? -1n : 1n);
+  const [base, exponent] = decimal === undefined ? suffixes[suffix ?? '']! : [10n, Number(decimal)];
+  const scale = base ** BigInt(Math.abs(exponent));
+  const denominator = 10n ** BigInt(part.length);
+  return exponent < 0
+    ? { numerator: mantissa, denominator: denominator * scale }
+    : { numerator: mantissa * scale, denominator };
 }
 
-/** The quantity divided by another, rounded up to a whole number, as resourceFieldRef's divisor asks for. */
-export function quantityRatio(quantity: string | number, divisor: string | number): number {
-  const by = parseQuantity(divisor);
-  if (by <= 0n) throw new TypeError(`a divisor must be positive: ${JSON.stringify(divisor)}`);
-  return Number(divideUp(parseQuantity(quantity), by));
-}
-
-function divideUp(value: bigint, by: bigint): bigint {
-  const quotient = value / by;
-  return value > 0n && quotient * by !== value ? quotient + 1n : quotient;
+function ceiling({ numerator, denominator }: Fraction): bigint {
+  const quotient = numerator / denominator;
+  return numerator > 0n && numerator % denominator !== 0n ? quotient + 1n : quotient;
 }

@@ -107,6 +107,11 @@ export class NetworkNamespace implements Disposable {
     return NetworkNamespace.open(`/proc/${pid}/ns/net`);
   }
 
+  /** Takes over an open descriptor of a namespace. */
+  static fromFd(fd: number): NetworkNamespace {
+    return new NetworkNamespace(fd, `descriptor ${fd}`);
+  }
+
   /** The namespace the calling thread is in. */
   static current(): NetworkNamespace {
     return new NetworkNamespace(openPath(OWN_NAMESPACE), 'current');

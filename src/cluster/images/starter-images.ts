@@ -65,16 +65,17 @@ exec curl "$@"
 interface StarterImage {
   readonly name: string;
   readonly config: ImageConfig;
-  readonly build: (pauseProgram: string) => RootFilesystem;
+  /** Its layers, lowest first; equal layers are stored once. */
+  readonly layers: (pauseProgram: string) => readonly RootFilesystem[];
 }
 
 const starterImages: readonly StarterImage[] = [
   {
     name: PAUSE_IMAGE,
     config: { Entrypoint: ['/pause'], Env: [PATH], User: '65535:65535' },
-    build: (pauseProgram) => new RootFilesystem().copy(pauseProgram, '/pause'),
+    layers: (pauseProgram) => [new RootFilesystem().copy(pauseProgram, '/pause')],
   },
-  { name: 'busybox:latest', config: { Cmd: ['sh'], Env: [PATH] }, build: () => withBusybox(base()) },
+  { name: 'busybox:latest', config: { Cmd: ['sh'], Env: [PATH] }, layers: () => [base()] },
   {
     name: 'nginx:latest',
     config: {
@@ -83,7 +84,7 @@ const starterImages: readonly StarterImage[] = [
       ExposedPorts: { '80/tcp': {} },
       StopSignal: 'SIGQUIT',
     },
-    build: () => nginx(),
+    layers: () => [base(), curl(), nginx()],
   },
   {
     name: 'curlimages/curl:latest',
@@ -94,23 +95,23 @@ const starterImages: readonly StarterImage[] = [
       User: '100:101',
       WorkingDir: '/home/curl_user',
     },
-    build: () =>
-      withBusybox(base())
-        .program('/usr/bin/curl')
-        .directory('/home/curl_user', 0o777)
-        .file('/entrypoint.sh', CURL_ENTRYPOINT, 0o755),
+    layers: () => [
+      base(),
+      curl(),
+      new RootFilesystem().directory('/home/curl_user', 0o777).file('/entrypoint.sh', CURL_ENTRYPOINT, 0o755),
+    ],
   },
 ];
 
 /** Builds all starter images into the layout. `pauseProgram` is the static program that set-up compiled. */
 export async function buildStarterImages(layout: OciLayout, pauseProgram: string): Promise<string[]> {
-  for (const { name, config, build } of starterImages) {
-    layout.addImage(name, config, [await build(pauseProgram).toTar()]);
+  for (const { name, config, layers } of starterImages) {
+    layout.addImage(name, config, await Promise.all(layers(pauseProgram).map((layer) => layer.toTar())));
   }
   return starterImages.map((image) => image.name);
 }
 
-/** What every image but pause has: users, name service, a writable /tmp, certificates of this machine if there are any. */
+/** The lowest layer of every image but pause: a shell, users, name service, /tmp, this machine's certificates if it has any. */
 function base(): RootFilesystem {
   const root = new RootFilesystem()
     .directory('/tmp', 0o1777)
@@ -126,7 +127,7 @@ function base(): RootFilesystem {
     .file('/etc/nsswitch.conf', 'passwd: files\ngroup: files\nhosts: files dns\n');
   const certificates = '/etc/ssl/certs/ca-certificates.crt';
   if (existsSync(certificates)) root.copy(certificates, certificates, 0o644);
-  return root;
+  return withBusybox(root);
 }
 
 function withBusybox(root: RootFilesystem): RootFilesystem {
@@ -137,10 +138,13 @@ function withBusybox(root: RootFilesystem): RootFilesystem {
   return root;
 }
 
+function curl(): RootFilesystem {
+  return new RootFilesystem().program('/usr/bin/curl');
+}
+
 function nginx(): RootFilesystem {
-  const root = withBusybox(base())
+  const root = new RootFilesystem()
     .program('/usr/sbin/nginx')
-    .program('/usr/bin/curl')
     .file('/etc/nginx/nginx.conf', NGINX_CONF)
     .file('/etc/nginx/conf.d/default.conf', NGINX_SITE)
     .file('/etc/nginx/mime.types', readFileSync('/etc/nginx/mime.types'))
