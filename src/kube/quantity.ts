@@ -38,6 +38,17 @@ export function quantityMilli(quantity: string | number): number {
   return Number(ceiling({ numerator: numerator * 1000n, denominator }));
 }
 
+/**
+ * The quantity divided by another, rounded up to a whole number, as resourceFieldRef's divisor asks for. Throws TypeError
+ * on what is no quantity, and on a divisor that is not positive.
+ */
+export function quantityRatio(quantity: string | number, divisor: string | number): number {
+  const a = parseFraction(String(quantity));
+  const b = parseFraction(String(divisor));
+  if (b.numerator <= 0n) throw new TypeError(`a divisor must be positive: ${JSON.stringify(divisor)}`);
+  return Number(ceiling({ numerator: a.numerator * b.denominator, denominator: a.denominator * b.numerator }));
+}
+
 function parseFraction(text: string): Fraction {
   const match = /^([+-]?)(\d+(?:\.\d*)?|\.\d+)(?:[eE]([+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i)?)$/.exec(text);
   if (!match) throw new TypeError(`not a quantity: ${JSON.stringify(text)}`);
