@@ -67,8 +67,9 @@ test('a side that breaks ends the other', async () => {
 test('a peer that never closes is closed after the linger time', async () => {
   const { left, right, done } = await tunnel(20);
   right.on('error', () => {});
-  left.destroy();
-  right.resume();
+  left.write('x');
+  await once(right, 'data');
+  left.resetAndDestroy();
   await done;
   right.destroy();
 });

@@ -14,7 +14,8 @@ export interface TunnelOptions {
 }
 
 /**
- * Resolves when both sides have closed; never rejects. What was received before a side ended or broke is still delivered
+ * Resolves when both sides have closed; never rejects. The end of one direction (a half close) ends the same direction on
+ * the other side; who uses it for upgraded connections relies on the server to close then. What was received before a side ended or broke is still delivered
  * to the other one. Closing lingers: a socket that is closed while the peer still sends resets the connection, and a reset
  * destroys bytes that the peer has not read yet (RFC 1122 section 4.2.2.13).
  */
