@@ -1,0 +1,56 @@
+/** What a machine must have before a cluster can start, each lack said in one line with the way out. */
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { UserError } from '../base/errors.ts';
+import type { OciRuntime } from './containerd.ts';
+
+/** A program and the Debian package that brings it. */
+const PROGRAMS: readonly (readonly [program: string, debianPackage: string])[] = [
+  ['containerd', 'containerd'],
+  ['ctr', 'containerd'],
+  ['unshare', 'util-linux'],
+  ['nsenter', 'util-linux'],
+];
+
+/** Also looked at where PATH lacks the folders of system programs. */
+const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/local/bin', '/usr/bin', '/bin'];
+
+/** The path of a program, or undefined. */
+export function findProgram(name: string, env: NodeJS.ProcessEnv = process.env): string | undefined {
+  const folders = [...(env['PATH'] ?? '').split(delimiter), ...SYSTEM_FOLDERS].filter(Boolean);
+  return folders
+    .map((folder) => join(folder, name))
+    .find((path) => {
+      try {
+        accessSync(path, constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    });
+}
+
+/** Throws UserError unless the caller is root. */
+export function requireRoot(what: string): void {
+  if (process.getuid?.() !== 0) {
+    throw new UserError(`${what} needs root: it makes network namespaces and containers`, {
+      hint: 'run it again with sudo',
+      exitCode: 3,
+    });
+  }
+}
+
+/** Throws UserError naming every missing program; returns the OCI runtime to use: crun where it is, else runc. */
+export function requirePrograms(env: NodeJS.ProcessEnv = process.env): OciRuntime {
+  const missing = PROGRAMS.filter(([program]) => !findProgram(program, env));
+  const runtime = (['crun', 'runc'] as const).find((program) => findProgram(program, env));
+  const packages = [...new Set([...missing.map(([, name]) => name), ...(runtime ? [] : ['crun'])])];
+  if (packages.length > 0 || !runtime) {
+    const names = [...missing.map(([program]) => program), ...(runtime ? [] : ['crun or runc'])];
+    throw new UserError(`this machine lacks ${names.join(', ')}`, {
+      hint: `run: apt-get install ${packages.join(' ')}  (or: npm start, which installs everything)`,
+      exitCode: 3,
+    });
+  }
+  return runtime;
+}

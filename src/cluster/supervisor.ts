@@ -1,0 +1,287 @@
+/**
+ * Starts a cluster's processes and keeps them alive: one server (API server and controllers) in the underlay's namespace,
+ * and for every node a containerd and an agent in the node's namespace. Everything starts at once; each process waits for
+ * what it needs.
+ *
+ * The API server's listener on 127.0.0.1 is opened here, in the machine's namespace, and handed down: the server itself
+ * lives inside the cluster, and while it restarts connections wait in the listener instead of being refused.
+ */
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { ensureAuthority, issueCertificate } from '../apiserver/pki.ts';
+import { cidrAddress, parseCidr } from '../base/ip.ts';
+import type { Logger } from '../base/log.ts';
+import { renderKubeconfig } from '../kube/kubeconfig.ts';
+import type { NetworkNamespace } from '../linux/netns.ts';
+import { closeFd, listenTcp, socketAddress } from '../linux/sockets.ts';
+import type { ClusterNetwork } from './cluster-network.ts';
+import { containerdCommand, containerdRejoinCommand, type OciRuntime, writeContainerdConfig } from './containerd.ts';
+import type { ClusterDescription, NodeDescription } from './description.ts';
+import { familiesOf, writeDescription } from './description.ts';
+import { OciLayout } from './images/layout.ts';
+import { ManagedProcess } from './managed-process.ts';
+import type { ClusterPaths, NodePaths } from './paths.ts';
+import { recordProcess, startTimeOf } from './process-table.ts';
+import { selfCommand } from './self.ts';
+import { copyContainerdRoot, type Prepared } from './setup.ts';
+import { attachNamespace, createUnderlay, OUTSIDE_NAMESPACE, outsideAddresses, serverAddresses } from './underlay.ts';
+
+export const API_PORT = 6443;
+export const REGISTRY_PORT = 5000;
+
+export interface SupervisorOptions {
+  readonly paths: ClusterPaths;
+  readonly description: Omit<ClusterDescription, 'apiPort'>;
+  readonly network: ClusterNetwork;
+  readonly prepared: Prepared;
+  readonly runtime: OciRuntime;
+  readonly log: Logger;
+}
+
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  readonly #processes: ManagedProcess[] = [];
+  readonly #namespaces: NetworkNamespace[] = [];
+  #apiListener: number | undefined;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+  }
+
+  get processes(): readonly ManagedProcess[] {
+    return this.#processes;
+  }
+
+  /** Makes the network and starts every process; resolves when all are started, not yet ready. */
+  async start(): Promise<ClusterDescription> {
+    const { paths, description } = this.#options;
+    mkdirSync(paths.run, { recursive: true });
+    mkdirSync(paths.state, { recursive: true, mode: 0o700 });
+    recordProcess(paths, 'supervisor', process.pid);
+    this.#apiListener = listenTcp({ address: '127.0.0.1', port: 0, backlog: 511 });
+    const complete = { ...description, apiPort: socketAddress(this.#apiListener).port };
+    writeDescription(complete);
+    const families = familiesOf(description.ipFamily);
+    const underlay = createUnderlay(paths, families);
+    const outside = attachNamespace(paths, underlay, OUTSIDE_NAMESPACE, outsideAddresses(families));
+    this.#namespaces.push(underlay, outside);
+    const pki = await this.#issueCertificates(complete);
+    this.#startServer(underlay, this.#apiListener);
+    await Promise.all(description.nodes.map((node) => this.#startNode(underlay, node, pki)));
+    return complete;
+  }
+
+  /** Ends every process, agents first so that nothing is reported as failing meanwhile. */
+  async stop(): Promise<void> {
+    const servers = this.#processes.filter((one) => !one.name.endsWith('-containerd'));
+    await Promise.all(servers.map((one) => one.stop(1000)));
+    await Promise.all(this.#processes.map((one) => one.stop(1000)));
+    for (const namespace of this.#namespaces) namespace.close();
+    if (this.#apiListener !== undefined) closeFd(this.#apiListener);
+    this.#apiListener = undefined;
+  }
+
+  async #issueCertificates({ apiPort }: ClusterDescription): Promise<ClusterPki> {
+    const { paths, network, description } = this.#options;
+    const authority = await ensureAuthority(paths.pki);
+    const families = familiesOf(description.ipFamily);
+    const serviceAddresses = network.serviceCidrs.map((cidr) => cidrAddress(parseCidr(cidr), 1));
+    const names = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc'];
+    const save = async (name: string, options: Parameters<typeof issueCertificate>[1]) => {
+      const { cert, key } = await issueCertificate(authority, options);
+      writeFileSync(join(paths.pki, `${name}.crt`), cert);
+      writeFileSync(join(paths.pki, `${name}.key`), key, { mode: 0o600 });
+      return { cert, key };
+    };
+    const client = (name: string, commonName: string, group: string) =>
+      save(name, { commonName, organizations: [group], usages: ['client'] });
+    const [admin] = await Promise.all([
+      client('admin', 'kubernetes-admin', 'system:masters'),
+      client('controllers', 'system:kube-controller-manager', 'system:masters'),
+      client('kubelet-client', 'kube-apiserver-kubelet-client', 'system:masters'),
+      save('server', {
+        commonName: 'kube-apiserver',
+        organizations: [],
+        usages: ['server'],
+        sans: [
+          'localhost',
+          '127.0.0.1',
+          ...serverAddresses(families),
+          ...serviceAddresses,
+          ...names,
+          `kubernetes.default.svc.${network.clusterDomain}`,
+        ],
+      }),
+    ]);
+    const ca = readFileSync(join(paths.pki, 'ca.crt'), 'utf8');
+    const access = { ca, ...admin };
+    const context = contextName(paths.name);
+    writeFileSync(paths.kubeconfig, renderKubeconfig(context, { ...access, server: `https://127.0.0.1:${apiPort}` }), {
+      mode: 0o600,
+    });
+    return { ca, authority, server: apiServerUrl(serverAddresses(families)[0]!) };
+  }
+
+  #startServer(underlay: NetworkNamespace, listener: number): void {
+    const { paths, network, description, prepared } = this.#options;
+    const addresses = serverAddresses(familiesOf(description.ipFamily));
+    new OciLayout(paths.images);
+    const args = [
+      'server',
+      ...['--pki', paths.pki, '--store', paths.store, '--listen-fd', '3'],
+      ...addresses.flatMap((address) => ['--listen', `${address}`]),
+      ...['--port', `${API_PORT}`, '--cluster-domain', network.clusterDomain],
+      ...network.serviceCidrs.flatMap((cidr) => ['--service-cidr', cidr]),
+      ...network.podCidrs.flatMap((cidr) => ['--cluster-cidr', cidr]),
+      ...['--registry-port', `${REGISTRY_PORT}`, '--registry', prepared.images, '--registry', paths.images],
+    ];
+    this.#run('server', underlay, () => selfCommand(args), join(paths.logs, 'server.log'), [listener]);
+  }
+
+  async #startNode(underlay: NetworkNamespace, node: NodeDescription, pki: ClusterPki): Promise<void> {
+    const { paths, prepared, runtime, network } = this.#options;
+    const at = paths.node(node.name);
+    const namespace = attachNamespace(paths, underlay, node.name, node.addresses);
+    this.#namespaces.push(namespace);
+    for (const folder of [at.run, at.state, at.agent, at.cniBin, at.cniConf]) mkdirSync(folder, { recursive: true });
+    const registryHost = apiServerUrl(
+      serverAddresses(familiesOf(this.#options.description.ipFamily))[0]!,
+      REGISTRY_PORT,
+    );
+    writeContainerdConfig({ paths: at, registry: registryHost.replace('https', 'http'), runtime });
+    for (const plugin of ['podwire-cni', 'loopback']) shareFile(prepared.shim, join(at.cniBin, plugin));
+    await this.#issueNodeCertificates(node, at, pki);
+    this.#run(`${node.name}-agent`, namespace, () => selfCommand(agentArgs(node, at, paths, network)), at.log('agent'));
+    await copyContainerdRoot(prepared, at.containerdRoot);
+    this.#run(`${node.name}-containerd`, namespace, () => containerdStart(paths, at), at.log('containerd'));
+  }
+
+  async #issueNodeCertificates(node: NodeDescription, at: NodePaths, pki: ClusterPki): Promise<void> {
+    const [client, server] = await Promise.all([
+      issueCertificate(pki.authority, {
+        commonName: `system:node:${node.name}`,
+        organizations: ['system:nodes'],
+        usages: ['client'],
+      }),
+      issueCertificate(pki.authority, {
+        commonName: `system:node:${node.name}`,
+        organizations: ['system:nodes'],
+        usages: ['server'],
+        sans: [node.name, ...node.addresses],
+      }),
+    ]);
+    writeFileSync(at.kubeconfig, renderKubeconfig(node.name, { server: pki.server, ca: pki.ca, ...client }), {
+      mode: 0o600,
+    });
+    writeFileSync(join(at.agent, 'ca.crt'), pki.ca);
+    writeFileSync(join(at.agent, 'kubelet.crt'), server.cert);
+    writeFileSync(join(at.agent, 'kubelet.key'), server.key, { mode: 0o600 });
+  }
+
+  #run(
+    name: string,
+    namespace: NetworkNamespace,
+    command: (attempt: number) => readonly [string, ...string[]],
+    logFile: string,
+    inherit: readonly number[] = [],
+  ): void {
+    const { paths, log } = this.#options;
+    const managed = new ManagedProcess({
+      name,
+      namespace,
+      command,
+      logFile,
+      log,
+      inherit,
+      env: childEnvironment(),
+      onStarted: (pid) => recordProcess(paths, name, pid),
+    });
+    this.#processes.push(managed);
+    managed.start();
+  }
+}
+
+interface ClusterPki {
+  readonly ca: string;
+  readonly authority: Awaited<ReturnType<typeof ensureAuthority>>;
+  readonly server: string;
+}
+
+/** The kubeconfig context of a cluster, as kind names its own. */
+export function contextName(name: string): string {
+  return name === 'podwire' ? 'podwire' : `podwire-${name}`;
+}
+
+function apiServerUrl(address: string, port = API_PORT): string {
+  return `https://${address.includes(':') ? `[${address}]` : address}:${port}`;
+}
+
+function agentArgs(node: NodeDescription, at: NodePaths, paths: ClusterPaths, network: ClusterNetwork): string[] {
+  return [
+    'agent',
+    ...['--node-name', node.name, '--kubeconfig', at.kubeconfig, '--state', at.agent],
+    ...node.addresses.flatMap((address) => ['--node-ip', address]),
+    ...['--cri-socket', at.criSocket, '--cni-socket', at.cniSocket, '--cni-conf', at.cniConf],
+    ...['--cgroup-parent', `/${paths.cgroup}/${node.name}`, '--cluster-domain', network.clusterDomain],
+    ...network.dnsAddresses.flatMap((address) => ['--cluster-dns', address]),
+    ...network.serviceCidrs.flatMap((cidr) => ['--service-cidr', cidr]),
+    ...network.podCidrs.flatMap((cidr) => ['--cluster-cidr', cidr]),
+    ...['--pod-network', network.podNetwork],
+  ];
+}
+
+/** The first start of a node's containerd, or a restart beside pods that live on. */
+function containerdStart(paths: ClusterPaths, at: NodePaths): readonly [string, ...string[]] {
+  rmSync(at.criSocket, { force: true });
+  const shim = survivingShim(at);
+  return shim === undefined ? containerdCommand(at) : containerdRejoinCommand(at, shim);
+}
+
+/** A containerd shim of this node: its pid is in the runtime's state folder, /run/containerd of the node. */
+function survivingShim(at: NodePaths): number | undefined {
+  const tasks = join(at.run, 'containerd', 'io.containerd.runtime.v2.task', 'k8s.io');
+  const cgroupPids = existsSync(tasks)
+    ? readdirSync(tasks).flatMap((id) => {
+        const init = join(tasks, id, 'init.pid');
+        return existsSync(init) ? [Number(readFileSync(init, 'utf8').trim())] : [];
+      })
+    : [];
+  for (const init of cgroupPids) {
+    const parent = parentOf(init);
+    if (parent !== undefined && parent > 1) return parent;
+  }
+  return undefined;
+}
+
+function parentOf(pid: number): number | undefined {
+  if (startTimeOf(pid) === undefined) return undefined;
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+}
+
+function shareFile(source: string, target: string): void {
+  if (existsSync(target)) return;
+  try {
+    linkSync(source, target);
+  } catch {
+    copyFileSync(source, target);
+  }
+}
+
+/** A small environment: no credentials or settings of the caller's shell reach the cluster's processes. */
+function childEnvironment(): NodeJS.ProcessEnv {
+  const kept = ['PATH', 'HOME', 'LANG', 'TZ', 'PODWIRE_LOG', 'PODWIRE_CACHE', 'NODE_COMPILE_CACHE', 'NODE_V8_COVERAGE'];
+  const env: NodeJS.ProcessEnv = {};
+  for (const name of kept) if (process.env[name] !== undefined) env[name] = process.env[name];
+  env['PATH'] = [env['PATH'], '/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin'].filter(Boolean).join(':');
+  return env;
+}
