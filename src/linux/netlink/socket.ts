@@ -35,6 +35,7 @@ const SO_RCVBUF = 8;
 const SO_RCVBUFFORCE = 33;
 const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
+const SOCKADDR_NL_SIZE = 12;
 /** ioctl on any socket: a descriptor of its network namespace (linux/sockios.h). */
 const SIOCGSKNS = 0x894c;
 
@@ -227,6 +228,10 @@ function openDescriptor(protocol: number, receiveBytes: number): number {
     const timeout = Buffer.alloc(16);
     timeout.writeBigInt64LE(BigInt(GUARD_SECONDS));
     check('set a receive timeout', libc.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, timeout, timeout.length));
+    // Without a port of its own a socket counts as the sender of most notifications and does not get them.
+    const address = Buffer.alloc(SOCKADDR_NL_SIZE);
+    address.writeUInt16LE(AF_NETLINK);
+    check('bind a netlink socket', libc.bind(fd, address, address.length));
     growReceiveBuffer(fd, receiveBytes);
     setSocketOption(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
     setSocketOption(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);

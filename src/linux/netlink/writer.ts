@@ -137,11 +137,7 @@ export class MessageWriter {
 
   /** An attribute that contains what `body` writes. */
   nest(type: number, body: () => void): this {
-    const start = this.#length;
-    this.#attrHeader(type | NLA_F_NESTED, 0);
-    body();
-    this.#bytes.writeUInt16LE(this.#length - start, start);
-    return this;
+    return this.nestPlain(type | NLA_F_NESTED, body);
   }
 
   /** A nest whose type is sent without the nested bit, as rtnetlink's older attributes are. */
@@ -150,7 +146,7 @@ export class MessageWriter {
     this.#attrHeader(type, 0);
     body();
     this.#bytes.writeUInt16LE(this.#length - start, start);
-    return this;
+    return this.#pad();
   }
 
   /**
