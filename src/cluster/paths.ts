@@ -12,7 +12,7 @@ export function cacheRoot(env: NodeJS.ProcessEnv = process.env): string {
   return env['PODWIRE_CACHE'] ?? '/var/cache/podwire';
 }
 
-export const DEFAULT_NAME = 'podwire';
+export const DEFAULT_NAME = 'default';
 
 /** Checks a cluster's name: it becomes part of interface names, folders, and a kubeconfig context. */
 export function checkName(name: string): string {

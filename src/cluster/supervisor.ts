@@ -162,7 +162,7 @@ export class Supervisor {
     await this.#issueNodeCertificates(node, at, pki);
     this.#run(`${node.name}-agent`, namespace, () => selfCommand(agentArgs(node, at, paths, network)), at.log('agent'));
     await copyContainerdRoot(prepared, at.containerdRoot);
-    this.#run(`${node.name}-containerd`, namespace, () => containerdStart(paths, at), at.log('containerd'));
+    this.#run(`${node.name}-containerd`, namespace, () => containerdStart(at), at.log('containerd'));
   }
 
   async #issueNodeCertificates(node: NodeDescription, at: NodePaths, pki: ClusterPki): Promise<void> {
@@ -218,7 +218,7 @@ interface ClusterPki {
 
 /** The kubeconfig context of a cluster, as kind names its own. */
 export function contextName(name: string): string {
-  return name === 'podwire' ? 'podwire' : `podwire-${name}`;
+  return `podwire-${name}`;
 }
 
 function apiServerUrl(address: string, port = API_PORT): string {
@@ -240,7 +240,7 @@ function agentArgs(node: NodeDescription, at: NodePaths, paths: ClusterPaths, ne
 }
 
 /** The first start of a node's containerd, or a restart beside pods that live on. */
-function containerdStart(paths: ClusterPaths, at: NodePaths): readonly [string, ...string[]] {
+function containerdStart(at: NodePaths): readonly [string, ...string[]] {
   rmSync(at.criSocket, { force: true });
   const shim = survivingShim(at);
   return shim === undefined ? containerdCommand(at) : containerdRejoinCommand(at, shim);

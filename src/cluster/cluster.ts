@@ -1,0 +1,307 @@
+/**
+ * A whole cluster as an object: `await using cluster = await Cluster.start({ nodes: 3 })` in a test file, and what the
+ * command line is made of.
+ */
+import { readFileSync } from 'node:fs';
+import { parseAllDocuments } from 'yaml';
+import { systemClock } from '../base/clock.ts';
+import { UserError } from '../base/errors.ts';
+import { isIp } from '../base/ip.ts';
+import { type Logger, silentLogger } from '../base/log.ts';
+import { type ExecResult, execInPod } from '../kube/exec.ts';
+import { HttpClient } from '../kube/http-client.ts';
+import { type ClusterAccess, readKubeconfig } from '../kube/kubeconfig.ts';
+import type { Node, Pod, Service } from '../kube/types.ts';
+import { NetworkNamespace } from '../linux/netns.ts';
+import { applyManifests, type Manifest } from './apply.ts';
+import { clusterNetwork } from './cluster-network.ts';
+import {
+  type ClusterDescription,
+  familiesOf,
+  findDescription,
+  type IpFamily,
+  type PodNetworkMode,
+  readDescription,
+} from './description.ts';
+import { type ClusterPaths, checkName, clusterPaths, DEFAULT_NAME } from './paths.ts';
+import { openPodNamespace } from './pod-namespace.ts';
+import { type ConnectResult, probeTcp } from './probe.ts';
+import { requirePrograms, requireRoot } from './requirements.ts';
+import { prepare } from './setup.ts';
+import { contextName, Supervisor } from './supervisor.ts';
+import { existingClusters, tearDown } from './teardown.ts';
+import { MAX_NODES, nodeAddresses } from './underlay.ts';
+
+export interface ClusterOptions {
+  /** Default "default". */
+  readonly name?: string;
+  /** Default 3. */
+  readonly nodes?: number;
+  readonly ipFamily?: IpFamily;
+  readonly podNetwork?: PodNetworkMode;
+  /** Told of each step as it begins. */
+  readonly progress?: (step: string) => void;
+  readonly log?: Logger;
+  /** How long the API and the nodes may take to become ready, in milliseconds; default 60,000. */
+  readonly timeoutMs?: number;
+}
+
+/** Where a connection begins: a pod ("name" or "namespace/name"), a node, or the namespace outside the cluster. */
+export type ConnectFrom = string | { readonly pod: string } | { readonly node: string } | 'outside';
+
+export interface ConnectOptions {
+  /** In milliseconds; default 1000. */
+  readonly timeoutMs?: number;
+}
+
+export interface PodExecOptions {
+  readonly container?: string;
+  readonly stdin?: string | Uint8Array;
+  readonly timeoutMs?: number;
+}
+
+export class Cluster implements AsyncDisposable {
+  readonly name: string;
+  readonly description: ClusterDescription;
+  readonly client: HttpClient;
+  readonly paths: ClusterPaths;
+  readonly #access: ClusterAccess;
+  readonly #supervisor: Supervisor | undefined;
+
+  private constructor(description: ClusterDescription, supervisor?: Supervisor) {
+    this.name = description.name;
+    this.description = description;
+    this.paths = clusterPaths(description.name);
+    this.#access = readKubeconfig(this.paths.kubeconfig);
+    this.#supervisor = supervisor;
+    this.client = new HttpClient({ access: this.#access, userAgent: 'podwire' });
+  }
+
+  /** Starts a cluster and resolves when its API answers and every node is Ready. On failure nothing is left behind. */
+  static async start(options: ClusterOptions = {}): Promise<Cluster> {
+    const name = checkName(options.name ?? DEFAULT_NAME);
+    const nodes = options.nodes ?? 3;
+    if (!Number.isInteger(nodes) || nodes < 1 || nodes > MAX_NODES) {
+      throw new UserError(`a cluster has 1 to ${MAX_NODES} nodes, not ${nodes}`, { exitCode: 2 });
+    }
+    requireRoot('starting a cluster');
+    const runtime = requirePrograms();
+    if (existingClusters().includes(name)) {
+      throw new UserError(`there is a cluster named ${JSON.stringify(name)} already`, {
+        hint: `take it down with: podwire down --name ${name}   or choose another name with --name`,
+        exitCode: 3,
+      });
+    }
+    const progress = options.progress ?? (() => {});
+    const prepared = await prepare(progress);
+    const ipFamily = options.ipFamily ?? 'ipv4';
+    const podNetwork = options.podNetwork ?? 'vxlan';
+    const families = familiesOf(ipFamily);
+    progress(`starting ${nodes} node${nodes === 1 ? '' : 's'}`);
+    const supervisor = new Supervisor({
+      paths: clusterPaths(name),
+      prepared,
+      runtime,
+      network: clusterNetwork(families, podNetwork),
+      log: options.log ?? silentLogger,
+      description: {
+        name,
+        createdAt: new Date().toISOString(),
+        ipFamily,
+        podNetwork,
+        nodes: Array.from({ length: nodes }, (_, i) => ({
+          name: `node-${i + 1}`,
+          addresses: nodeAddresses(families, i),
+        })),
+      },
+    });
+    try {
+      const cluster = new Cluster(await supervisor.start(), supervisor);
+      await cluster.#waitUntilReady(progress, options.timeoutMs ?? 60_000);
+      return cluster;
+    } catch (error) {
+      const explained = explain(error, supervisor);
+      await supervisor.stop();
+      await tearDown(name);
+      throw explained;
+    }
+  }
+
+  /** A cluster that runs already, started by another process. */
+  static open(name = DEFAULT_NAME): Cluster {
+    return new Cluster(readDescription(checkName(name)));
+  }
+
+  /** Whether there is a cluster of the name that can be opened. */
+  static exists(name: string): boolean {
+    return findDescription(checkName(name)) !== undefined;
+  }
+
+  /** The path of a kubeconfig with this cluster alone. */
+  get kubeconfig(): string {
+    return this.paths.kubeconfig;
+  }
+
+  /** The context name that `podwire up` merges into the user's kubeconfig. */
+  get context(): string {
+    return contextName(this.name);
+  }
+
+  get access(): ClusterAccess {
+    return this.#access;
+  }
+
+  get nodes(): readonly string[] {
+    return this.description.nodes.map((node) => node.name);
+  }
+
+  /** The processes that this object supervises; empty for a cluster that was opened. */
+  get processes() {
+    return this.#supervisor?.processes ?? [];
+  }
+
+  /** Creates or updates every object of the YAML or JSON text; the objects as the server has them. */
+  async apply(manifests: string, options: { namespace?: string } = {}): Promise<Manifest[]> {
+    const documents = parseAllDocuments(manifests).map((document) => {
+      if (document.errors[0]) throw new UserError(`the manifest is not valid YAML: ${document.errors[0].message}`);
+      return document.toJS() as Manifest | null;
+    });
+    return applyManifests(
+      this.client,
+      documents.filter((one) => one !== null),
+      options.namespace ?? 'default',
+    );
+  }
+
+  /** Runs a command in a pod ("name" or "namespace/name"). */
+  exec(pod: string, command: readonly string[] | string, options: PodExecOptions = {}): Promise<ExecResult> {
+    const { namespace, name } = podName(pod);
+    const words = typeof command === 'string' ? ['sh', '-c', command] : command;
+    return execInPod(this.#access, { ...options, namespace, pod: name, command: words });
+  }
+
+  /** What a container has written so far. */
+  logs(pod: string, options: { container?: string; previous?: boolean } = {}): Promise<string> {
+    const { namespace, name } = podName(pod);
+    const query = new URLSearchParams();
+    if (options.container) query.set('container', options.container);
+    if (options.previous) query.set('previous', 'true');
+    return this.client.text({ method: 'GET', path: `/api/v1/namespaces/${namespace}/pods/${name}/log`, query });
+  }
+
+  /** Resolves with the pod when it is Ready; rejects with its state when it is not in time. */
+  async waitForPod(pod: string, options: { timeoutMs?: number } = {}): Promise<Pod> {
+    return this.waitFor('Pod', podName(pod), isReady, options);
+  }
+
+  /** Resolves with the object when the condition holds; polls each 20 ms. */
+  async waitFor<K extends 'Pod' | 'Service' | 'Deployment' | 'Node' | 'EndpointSlice' | 'Namespace'>(
+    kind: K,
+    at: { namespace?: string; name: string },
+    holds: (object: import('../kube/types.ts').KindMap[K]) => boolean,
+    { timeoutMs = 30_000 }: { timeoutMs?: number } = {},
+  ): Promise<import('../kube/types.ts').KindMap[K]> {
+    const deadline = systemClock.now() + timeoutMs;
+    for (;;) {
+      const object = await this.client.get(kind, at).catch(() => undefined);
+      if (object && holds(object)) return object;
+      if (systemClock.now() > deadline) {
+        const state = JSON.stringify((object as { status?: unknown } | undefined)?.status ?? 'it does not exist');
+        throw new Error(`${kind} ${at.name} is not as expected after ${timeoutMs} ms: ${state}`);
+      }
+      await systemClock.sleep(20);
+    }
+  }
+
+  /**
+   * Opens one TCP connection from a pod, a node or outside to "address:port", to a pod ("name:port") or to a Service
+   * ("service/name:port"). Real packets from the caller's own network namespace.
+   */
+  async connect(from: ConnectFrom, to: string, options: ConnectOptions = {}): Promise<ConnectResult> {
+    const { host, port } = splitTarget(to);
+    const address = isIp(host) ? host : await this.#addressOf(host);
+    using namespace = await this.openNamespace(from);
+    return probeTcp(namespace, address, port, options.timeoutMs ?? 1000);
+  }
+
+  /** Opens the network namespace of a pod, a node or the outside. The caller closes it. */
+  async openNamespace(from: ConnectFrom): Promise<NetworkNamespace> {
+    if (from === 'outside') return NetworkNamespace.open(this.paths.namespace('outside'));
+    if (typeof from === 'object' && 'node' in from) return NetworkNamespace.open(this.paths.namespace(from.node));
+    const pod = await this.client.get('Pod', podName(typeof from === 'string' ? from : from.pod));
+    const namespace = pod.spec.hostNetwork
+      ? NetworkNamespace.open(this.paths.namespace(pod.spec.nodeName ?? ''))
+      : openPodNamespace(this.paths, pod.metadata.uid);
+    if (!namespace) throw new UserError(`pod ${pod.metadata.name} has no running container on this machine`);
+    return namespace;
+  }
+
+  /** Ends everything and removes every trace. */
+  async stop(): Promise<void> {
+    this.client.close();
+    await this.#supervisor?.stop();
+    await tearDown(this.name);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async #addressOf(host: string): Promise<string> {
+    if (host.startsWith('service/')) {
+      const service: Service = await this.client.get('Service', podName(host.slice('service/'.length)));
+      const address = service.spec.clusterIP;
+      if (!address || address === 'None') throw new UserError(`Service ${service.metadata.name} has no ClusterIP`);
+      return address;
+    }
+    const pod = await this.client.get('Pod', podName(host));
+    if (!pod.status?.podIP) throw new UserError(`pod ${pod.metadata.name} has no address yet`);
+    return pod.status.podIP;
+  }
+
+  async #waitUntilReady(progress: (step: string) => void, timeoutMs: number): Promise<void> {
+    const deadline = systemClock.now() + timeoutMs;
+    const until = async (what: string, holds: () => Promise<boolean>) => {
+      progress(`waiting for ${what}`);
+      while (!(await holds().catch(() => false))) {
+        if (systemClock.now() > deadline) throw new UserError(`${what}: not ready after ${timeoutMs / 1000} s`);
+        await systemClock.sleep(15);
+      }
+    };
+    await until('the API server', async () => (await this.client.text({ method: 'GET', path: '/readyz' })) === 'ok');
+    await until('the nodes', async () => {
+      const { items } = await this.client.list('Node');
+      return items.filter(isNodeReady).length === this.nodes.length;
+    });
+  }
+}
+
+function isNodeReady(node: Node): boolean {
+  return node.status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True') ?? false;
+}
+
+function isReady(pod: Pod): boolean {
+  return pod.status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True') ?? false;
+}
+
+function podName(text: string): { namespace: string; name: string } {
+  const [first, second] = text.split('/') as [string, string | undefined];
+  return second === undefined ? { namespace: 'default', name: first } : { namespace: first, name: second };
+}
+
+function splitTarget(target: string): { host: string; port: number } {
+  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(target);
+  if (!match) throw new UserError(`${JSON.stringify(target)} is not of the form host:port`, { exitCode: 2 });
+  return { host: match[1] ?? match[2]!, port: Number(match[3]) };
+}
+
+/** Adds what the processes said last to a failed start. */
+function explain(error: unknown, supervisor: Supervisor): unknown {
+  const troubled = supervisor.processes.filter((one) => one.lastExit !== undefined);
+  if (troubled.length === 0 || !(error instanceof Error)) return error;
+  const [first] = troubled as [(typeof troubled)[number]];
+  const lines = readFileSync(first.logFile, 'utf8').trim().split('\n').slice(-3).join(' | ');
+  return new UserError(`${error.message}; ${first.name} ended with ${first.lastExit}: ${lines.slice(-600)}`, {
+    cause: error,
+  });
+}
