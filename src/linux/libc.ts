@@ -135,3 +135,8 @@ export function getSocketOption(fd: number, level: number, name: number): number
   check(`get socket option ${level}/${name}`, libc.getsockopt(fd, level, name, value, length));
   return value.readInt32LE();
 }
+
+/** The address of a buffer's bytes, for structs that point to another; valid while the buffer is referenced. */
+export function addressOf(bytes: Uint8Array): bigint {
+  return koffi.address(bytes);
+}
