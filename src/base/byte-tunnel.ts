@@ -4,8 +4,11 @@
  */
 import type { Duplex } from 'node:stream';
 
-/** How long the side that is left may take to close after everything was sent to it, in milliseconds. */
-const LINGER_MS = 5_000;
+/**
+ * How long the side that is left may take to close after everything was handed to the kernel for it, in milliseconds.
+ * Long, since its reader may be a person at a pager, and short enough that dead peers do not pile up.
+ */
+const LINGER_MS = 300_000;
 
 export interface TunnelOptions {
   readonly lingerMs?: number;
@@ -34,6 +37,10 @@ function pump(from: Duplex, to: Duplex, { lingerMs = LINGER_MS, onError }: Tunne
       if (to.destroyed) return;
       to.end();
       to.resume();
+      if (to.writableFinished) linger();
+      else to.once('finish', linger);
+    };
+    const linger = () => {
       timer = setTimeout(() => to.destroy(), lingerMs);
       timer.unref();
     };
