@@ -93,11 +93,11 @@ export function parseMountInfo(text: string): Mount[] {
     const [, , , root, path, options] = left?.split(' ') ?? [];
     const fileSystem = right?.split(' ')[0];
     if (root === undefined || path === undefined || options === undefined || fileSystem === undefined) return [];
-    return [{ root: unescape(root), path: unescape(path), fileSystem, options: options.split(',') }];
+    return [{ root: unescapeOctal(root), path: unescapeOctal(path), fileSystem, options: options.split(',') }];
   });
 }
 
 /** The kernel writes space, tab, line break and backslash as octal. */
-function unescape(text: string): string {
+function unescapeOctal(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

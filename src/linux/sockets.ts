@@ -40,7 +40,7 @@ const DEFAULT_CONNECT_TIMEOUT_MS = 3000;
 export interface BindOptions {
   /** Where; default the current namespace. */
   readonly ns?: NetworkNamespace;
-  /** Its family is the socket's; '::' takes both families unless `v6only`. */
+  /** Its family is the socket's. */
   readonly address: string;
   /** 0: the kernel chooses one; ask `socketAddress`. */
   readonly port: number;
@@ -48,7 +48,7 @@ export interface BindOptions {
   readonly reusePort?: boolean;
   /** The address need not exist yet. */
   readonly freebind?: boolean;
-  /** '::' without IPv4. Default true for '::', so that it never takes the port of an IPv4 listener. */
+  /** Default true: '::' leaves IPv4 and its ports alone. False: it takes both families. */
   readonly v6only?: boolean;
 }
 
@@ -204,14 +204,14 @@ function throwOnSocketError(fd: number, operation: string): void {
 
 function writable(fd: number, operation: string, timeoutMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      watch.close();
-      reject(new KernelError(operation, ERRNO['ETIMEDOUT']!));
-    }, timeoutMs);
     const watch = watchWritable(fd, () => {
       watch.close();
       clearTimeout(timer);
       resolve();
     });
+    const timer = setTimeout(() => {
+      watch.close();
+      reject(new KernelError(operation, ERRNO['ETIMEDOUT']!));
+    }, timeoutMs);
   });
 }
