@@ -63,7 +63,7 @@ export interface ChannelMessage {
 export function decodeMessage({ base64 }: ChannelProtocol, message: Buffer): ChannelMessage | undefined {
   if (message.length === 0) return undefined;
   if (!base64) return { channel: message[0]!, bytes: message.subarray(1) };
-  return { channel: message[0]! - 0x30, bytes: Buffer.from(message.latin1Slice(1), 'base64') };
+  return { channel: message[0]! - 0x30, bytes: Buffer.from(message.toString('latin1', 1), 'base64') };
 }
 
 /** Encodes a message: a string for a text message, a Buffer for a binary one. */

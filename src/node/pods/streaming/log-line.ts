@@ -21,12 +21,12 @@ export function decodeLogLine(line: Buffer): LogLine | undefined {
   const afterTime = line.indexOf(SPACE);
   const afterStream = afterTime < 0 ? -1 : line.indexOf(SPACE, afterTime + 1);
   if (afterStream < 0) return undefined;
-  const stream = line.latin1Slice(afterTime + 1, afterStream);
+  const stream = line.toString('latin1', afterTime + 1, afterStream);
   if (stream !== 'stdout' && stream !== 'stderr') return undefined;
   const afterTags = line.indexOf(SPACE, afterStream + 1);
   if (afterTags === afterStream + 1) return undefined;
   return {
-    timestamp: line.latin1Slice(0, afterTime),
+    timestamp: line.toString('latin1', 0, afterTime),
     stream,
     partial: line[afterStream + 1] === PARTIAL,
     // An empty text may come without the space before it.

@@ -37,6 +37,8 @@ export function connectRuntime(url: string, streamProtocols: readonly string[]):
   request.once('response', (answer) => void refusal(answer).then(reject, fail));
   request.once('upgrade', (answer, socket, head) => {
     socket.setTimeout(0);
+    // Who takes the socket over hears of its 'close'; an error before that must not end the process.
+    socket.on('error', () => {});
     socket.setNoDelay(true);
     if (head.length > 0) socket.unshift(head);
     resolve({ answer, socket });

@@ -1,7 +1,7 @@
 /** exec, attach and port-forward: picks the client's protocol and joins it with the runtime's connection. */
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { type WebSocket, WebSocketServer } from 'ws';
+import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
 import { joinByteStreams } from '../../../base/byte-tunnel.ts';
 import type { Logger } from '../../../base/log.ts';
 import { type StatusError, statusError } from '../../../kube/status.ts';
@@ -31,13 +31,6 @@ const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 export class UpgradeHandler {
   readonly #streams: PodStreams;
   readonly #log: Logger;
-  readonly #webSockets = new WebSocketServer({
-    noServer: true,
-    clientTracking: false,
-    perMessageDeflate: false,
-    maxPayload: MAX_MESSAGE_BYTES,
-    closeTimeout: CLOSE_TIMEOUT_MS,
-  });
 
   constructor(streams: PodStreams, log: Logger) {
     this.#streams = streams;
@@ -110,12 +103,24 @@ export class UpgradeHandler {
     const abandon = () => runtime.destroy();
     socket.once('close', abandon);
     if (socket.destroyed) abandon();
-    this.#webSockets.options.handleProtocols = () => name || false;
-    this.#webSockets.handleUpgrade(req, socket, head, (client) => {
+    webSocketServer(name).handleUpgrade(req, socket, head, (client) => {
       socket.off('close', abandon);
       use(client);
     });
   }
+}
+
+/** Accepts one client with the subprotocol; an empty name: without one. */
+function webSocketServer(protocol: string): WebSocketServer {
+  const options: ServerOptions & { readonly closeTimeout: number } = {
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload: MAX_MESSAGE_BYTES,
+    closeTimeout: CLOSE_TIMEOUT_MS,
+    handleProtocols: () => protocol || false,
+  };
+  return new WebSocketServer(options);
 }
 
 function requireProtocol(protocol: ChannelProtocol | undefined, offered: readonly string[]): ChannelProtocol {
