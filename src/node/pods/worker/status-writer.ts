@@ -1,0 +1,95 @@
+/**
+ * Writes one pod's status to the API: at once, in order, one request at a time. While one is under way only the newest
+ * later status is kept, so what the API shows never goes back and a storm of changes becomes two requests.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { Clock } from '../../../base/clock.ts';
+import { messageOf } from '../../../base/errors.ts';
+import type { Logger } from '../../../base/log.ts';
+import type { KubeClient } from '../../../kube/client.ts';
+import { isConflict, isInvalid, isNotFound } from '../../../kube/status.ts';
+import type { Pod, PodStatus } from '../../../kube/types.ts';
+
+export interface StatusWriterOptions {
+  readonly client: Pick<KubeClient, 'patch'>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  /** The server's answer: newer than what the informer has for a moment. */
+  readonly onWritten: (pod: Pod) => void;
+}
+
+const FIRST_RETRY_MS = 100;
+const LONGEST_RETRY_MS = 5_000;
+
+export class StatusWriter {
+  readonly #options: StatusWriterOptions;
+  #written: PodStatus | undefined;
+  #wanted: { pod: Pod; status: PodStatus } | undefined;
+  #writing: Promise<void> | undefined;
+  #gone = false;
+
+  constructor(options: StatusWriterOptions) {
+    this.#options = options;
+  }
+
+  /** Takes a status that differs from what is written; returns at once. */
+  write(pod: Pod, status: PodStatus): void {
+    if (this.#gone) return;
+    const shown = this.#wanted?.status ?? this.#written ?? pod.status;
+    if (shown && isDeepStrictEqual(normalized(shown, status), status)) return;
+    this.#wanted = { pod, status };
+    this.#writing ??= this.#drain();
+  }
+
+  /** Resolves when the newest status is written, or cannot be any more. */
+  async flush(): Promise<void> {
+    while (this.#writing) await this.#writing;
+  }
+
+  async #drain(): Promise<void> {
+    let retryMs = FIRST_RETRY_MS;
+    while (this.#wanted && !this.#gone && !this.#options.signal.aborted) {
+      const next = this.#wanted;
+      try {
+        this.#options.onWritten(await this.#patch(next.pod, next.status));
+        this.#written = next.status;
+        retryMs = FIRST_RETRY_MS;
+        if (this.#wanted === next) this.#wanted = undefined;
+      } catch (error) {
+        if (isNotFound(error) || isConflict(error) || isInvalid(error)) {
+          // Gone, or another pod of the same name: there is nothing to tell any more.
+          this.#gone = isNotFound(error) || isConflict(error);
+          if (isInvalid(error)) this.#options.log.error({ error }, `pod status refused: ${messageOf(error)}`);
+          if (this.#wanted === next) this.#wanted = undefined;
+          continue;
+        }
+        this.#options.log.warn({ error, pod: next.pod.metadata.name }, `pod status: ${messageOf(error)}`);
+        await this.#options.clock.sleep(retryMs, this.#options.signal).catch(() => {});
+        retryMs = Math.min(LONGEST_RETRY_MS, retryMs * 2);
+      }
+    }
+    this.#writing = undefined;
+  }
+
+  #patch(pod: Pod, status: PodStatus): Promise<Pod> {
+    const { name, namespace, uid } = pod.metadata;
+    // The uid makes a pod of the same name that was made meanwhile refuse the patch.
+    const body = { metadata: { uid }, status: withRemovals(pod.status, status) };
+    return this.#options.client.patch('Pod', { namespace, name }, body, { subresource: 'status' });
+  }
+}
+
+/** Fields that the API has and the new status does not must be null in a merge patch. */
+function withRemovals(before: Pod['status'], status: PodStatus): object {
+  const body: Record<string, unknown> = { ...status };
+  for (const key of ['reason', 'message'] as const)
+    if (before?.[key] !== undefined && status[key] === undefined) body[key] = null;
+  return body;
+}
+
+/** Only what we write is compared: others may have added fields. */
+function normalized(shown: NonNullable<Pod['status']>, status: PodStatus): object {
+  const keys = new Set([...Object.keys(status), 'reason', 'message']);
+  return Object.fromEntries(Object.entries(shown).filter(([key]) => keys.has(key)));
+}
