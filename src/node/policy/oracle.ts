@@ -1,0 +1,261 @@
+/**
+ * Says of one packet whether NetworkPolicy allows it, and which policies and rules decided: for explanations, for what-if
+ * questions, and as the yardstick for the kernel's rules. It is written from the words of the API's documentation
+ * (networking.k8s.io/v1) and shares nothing with the model: no identities, no classes, no compiled policies. Slow and plain.
+ *
+ * It sees the whole cluster, so it judges both ends: the packet passes when the sender's egress and the receiver's ingress
+ * allow it. Addresses are those after Service translation.
+ */
+import { cidrContains, isIp, parseCidr, parseIp } from '../../base/ip.ts';
+import type { LabelSelector, Namespace, NetworkPolicy, Node, networkingv1, Pod } from '../../kube/types.ts';
+
+export interface Packet {
+  readonly srcIp: string;
+  readonly dstIp: string;
+  /** "TCP", "UDP", "SCTP", or anything else ("ICMP"), which only rules without ports allow. */
+  readonly protocol: string;
+  /** Absent for protocols without ports. */
+  readonly dport?: number;
+  /** Part of a connection that was allowed when it began, or an error about one (conntrack: established, related). */
+  readonly established?: boolean;
+}
+
+export interface ClusterState {
+  readonly pods: Iterable<Pod>;
+  readonly namespaces: Iterable<Namespace>;
+  readonly policies: Iterable<NetworkPolicy>;
+  /** For the rule that a pod and its own node always reach each other. */
+  readonly nodes?: Iterable<Node>;
+}
+
+export type Decision = 'allow' | 'deny';
+
+/** Why one direction was decided as it was. */
+export type Cause =
+  | 'established'
+  | 'itself'
+  | 'own-node'
+  | 'not-a-pod'
+  | 'not-isolated'
+  | 'rule'
+  | 'no-rule'
+  | 'contested-address';
+
+/** The place of a rule's part that matched: "spec.ingress[2].from[0]". */
+export interface MatchedRule {
+  /** "namespace/name". */
+  readonly policy: string;
+  readonly rule: string;
+  /** Absent when the rule names no peers, and so means everyone. */
+  readonly peer?: string;
+  /** Absent when the rule names no ports, and so means all. */
+  readonly port?: string;
+}
+
+export interface Reason {
+  readonly direction: 'egress' | 'ingress';
+  readonly verdict: Decision;
+  readonly cause: Cause;
+  /** The pod whose policies were asked, "namespace/name". */
+  readonly pod?: string;
+  /** The policies that isolate it in this direction. */
+  readonly policies: readonly string[];
+  /** The rules that allow the packet; every one of them would do. */
+  readonly rules: readonly MatchedRule[];
+}
+
+export interface Verdict {
+  readonly verdict: Decision;
+  /** The egress side first. */
+  readonly reasons: readonly [egress: Reason, ingress: Reason];
+}
+
+interface Context {
+  readonly pods: readonly Pod[];
+  readonly namespaces: ReadonlyMap<string, Namespace>;
+  readonly policies: readonly NetworkPolicy[];
+  readonly nodes: readonly Node[];
+}
+
+export function evaluate(packet: Packet, state: ClusterState): Verdict {
+  const context: Context = {
+    pods: [...state.pods],
+    namespaces: new Map([...state.namespaces].map((each) => [each.metadata.name, each])),
+    policies: [...state.policies],
+    nodes: [...(state.nodes ?? [])],
+  };
+  const egress = judge('egress', packet, context);
+  const ingress = judge('ingress', packet, context);
+  const verdict = egress.verdict === 'allow' && ingress.verdict === 'allow' ? 'allow' : 'deny';
+  return { verdict, reasons: [egress, ingress] };
+}
+
+function judge(direction: 'egress' | 'ingress', packet: Packet, context: Context): Reason {
+  const [own, other] = direction === 'egress' ? [packet.srcIp, packet.dstIp] : [packet.dstIp, packet.srcIp];
+  const owners = podsAt(own, context);
+  const pod = owners.length === 1 ? owners[0] : undefined;
+  const name = pod && `${pod.metadata.namespace}/${pod.metadata.name}`;
+  const because = (verdict: Decision, cause: Cause, more: Partial<Reason> = {}): Reason => ({
+    direction,
+    verdict,
+    cause,
+    ...(name ? { pod: name } : {}),
+    policies: [],
+    rules: [],
+    ...more,
+  });
+  if (packet.established) return because('allow', 'established');
+  if (sameAddress(own, other)) return because('allow', 'itself');
+  if (owners.length > 1) {
+    return owners.some((each) => isNodeOf(each, other, context))
+      ? because('allow', 'own-node')
+      : because('deny', 'contested-address');
+  }
+  if (!pod) return because('allow', 'not-a-pod');
+  // "Traffic to and from the node where a Pod is running is always allowed, regardless of the IP address of the Pod or the node."
+  if (isNodeOf(pod, other, context)) return because('allow', 'own-node');
+  const isolating = context.policies.filter((policy) => isolates(policy, pod, direction));
+  const policies = isolating.map((policy) => `${policy.metadata.namespace}/${policy.metadata.name}`).sort();
+  if (isolating.length === 0) return because('allow', 'not-isolated');
+  const rules = isolating.flatMap((policy) => matchingRules(policy, direction, packet, other, context));
+  return rules.length > 0 ? because('allow', 'rule', { policies, rules }) : because('deny', 'no-rule', { policies });
+}
+
+/** The pods that have an address of their own there: not those of the node's network, not those that have ended. */
+function podsAt(ip: string, context: Context): Pod[] {
+  return context.pods.filter(({ spec, status }) => {
+    if (spec.hostNetwork || status?.phase === 'Succeeded' || status?.phase === 'Failed') return false;
+    const addresses = status?.podIPs?.length ? status.podIPs.map((each) => each.ip) : [status?.podIP];
+    return addresses.some((address) => address !== undefined && isIp(address) && sameAddress(address, ip));
+  });
+}
+
+function sameAddress(a: string, b: string): boolean {
+  return parseIp(a) === parseIp(b);
+}
+
+function isNodeOf(pod: Pod, ip: string, context: Context): boolean {
+  const node = context.nodes.find((each) => each.metadata.name === pod.spec.nodeName);
+  return (node?.status?.addresses ?? []).some(({ address }) => isIp(address) && sameAddress(address, ip));
+}
+
+/** A policy isolates the pods of its own namespace that its podSelector chooses, in the directions of its policyTypes. */
+function isolates(policy: NetworkPolicy, pod: Pod, direction: 'egress' | 'ingress'): boolean {
+  if (policy.metadata.namespace !== pod.metadata.namespace) return false;
+  const chosen = selects(policy.spec.podSelector, pod.metadata.labels);
+  // A selector that cannot be understood might have meant this pod.
+  if (chosen === false) return false;
+  const types = policy.spec.policyTypes ?? [];
+  if (types.some((type) => type !== 'Ingress' && type !== 'Egress')) return true;
+  // "If this field is not specified, it will default based on the existence of ingress or egress rules; policies that
+  // contain an egress section are assumed to affect egress, and all policies are assumed to affect ingress."
+  if (types.length === 0) return direction === 'ingress' || (policy.spec.egress ?? []).length > 0;
+  return types.includes(direction === 'ingress' ? 'Ingress' : 'Egress');
+}
+
+/** Whether a label selector chooses these labels; undefined when the selector cannot be understood. */
+function selects(
+  selector: LabelSelector | undefined,
+  labels: { readonly [key: string]: string } = {},
+): boolean | undefined {
+  for (const { operator, values } of selector?.matchExpressions ?? []) {
+    if (!['In', 'NotIn', 'Exists', 'DoesNotExist'].includes(operator)) return undefined;
+    if ((operator === 'In' || operator === 'NotIn') && !values?.length) return undefined;
+  }
+  const has = (key: string) => Object.hasOwn(labels, key);
+  for (const [key, value] of Object.entries(selector?.matchLabels ?? {})) {
+    if (!has(key) || labels[key] !== value) return false;
+  }
+  for (const { key, operator, values = [] } of selector?.matchExpressions ?? []) {
+    const isIn = has(key) && values.includes(labels[key]!);
+    if (operator === 'In' && !isIn) return false;
+    if (operator === 'NotIn' && isIn) return false;
+    if (operator === 'Exists' && !has(key)) return false;
+    if (operator === 'DoesNotExist' && has(key)) return false;
+  }
+  return true;
+}
+
+function matchingRules(
+  policy: NetworkPolicy,
+  direction: 'egress' | 'ingress',
+  packet: Packet,
+  other: string,
+  context: Context,
+): MatchedRule[] {
+  const { namespace, name } = policy.metadata;
+  const rules =
+    direction === 'ingress'
+      ? (policy.spec.ingress ?? []).map(({ from, ports }) => ({ peers: from, ports, word: 'from' }))
+      : (policy.spec.egress ?? []).map(({ to, ports }) => ({ peers: to, ports, word: 'to' }));
+  const matched: MatchedRule[] = [];
+  rules.forEach(({ peers, ports, word }, i) => {
+    const field = `spec.${direction}[${i}]`;
+    // "If this field is empty or missing, this rule matches all sources", and the same of ports.
+    const peer = peers?.length ? peers.findIndex((each) => isPeer(each, other, namespace, context)) : undefined;
+    const port = ports?.length ? ports.findIndex((each) => isPort(each, packet, context)) : undefined;
+    if (peer === -1 || port === -1) return;
+    matched.push({
+      policy: `${namespace}/${name}`,
+      rule: field,
+      ...(peer === undefined ? {} : { peer: `${field}.${word}[${peer}]` }),
+      ...(port === undefined ? {} : { port: `${field}.ports[${port}]` }),
+    });
+  });
+  return matched;
+}
+
+function isPeer(peer: networkingv1.NetworkPolicyPeer, ip: string, policyNamespace: string, context: Context): boolean {
+  const { ipBlock, podSelector, namespaceSelector } = peer;
+  // "If this field is set then neither of the other fields can be."
+  if (ipBlock) return !podSelector && !namespaceSelector && isInBlock(ipBlock, ip);
+  if (!podSelector && !namespaceSelector) return false;
+  const pods = podsAt(ip, context);
+  // An address that two pods claim is nobody's; a pod of a namespace that nobody knows is no peer.
+  if (pods.length !== 1) return false;
+  const [pod] = pods as [Pod];
+  const namespace = context.namespaces.get(pod.metadata.namespace);
+  if (!namespace) return false;
+  const inNamespace = namespaceSelector
+    ? selects(namespaceSelector, namespace.metadata.labels) === true
+    : pod.metadata.namespace === policyNamespace;
+  return inNamespace && (!podSelector || selects(podSelector, pod.metadata.labels) === true);
+}
+
+function isInBlock({ cidr, except }: networkingv1.IPBlock, ip: string): boolean {
+  try {
+    const inside = cidrContains(parseCidr(cidr), ip);
+    const excepted = (except ?? []).map(parseCidr).some((hole) => cidrContains(hole, ip));
+    return inside && !excepted;
+  } catch {
+    return false;
+  }
+}
+
+function isPort(rule: networkingv1.NetworkPolicyPort, packet: Packet, context: Context): boolean {
+  const protocol = rule.protocol ?? 'TCP';
+  if (!['TCP', 'UDP', 'SCTP'].includes(protocol) || packet.protocol !== protocol) return false;
+  const { port, endPort } = rule;
+  if (port === undefined || port === null) return endPort === undefined;
+  if (packet.dport === undefined) return false;
+  if (typeof port === 'string')
+    return endPort === undefined && portsNamed(port, packet, context).includes(packet.dport);
+  if (endPort !== undefined && endPort < port) return false;
+  if (port < 1 || (endPort ?? port) > 65535) return false;
+  return port <= packet.dport && packet.dport <= (endPort ?? port);
+}
+
+/** A named port is a name of the pod that receives: the selected pod for ingress, the peer for egress. */
+function portsNamed(name: string, packet: Packet, context: Context): number[] {
+  const pods = podsAt(packet.dstIp, context);
+  if (pods.length !== 1 || !context.namespaces.has(pods[0]!.metadata.namespace)) {
+    // The receiver's own names are known even when its namespace is not, but only to itself.
+    if (pods.length !== 1) return [];
+  }
+  const { containers, initContainers = [] } = pods[0]!.spec;
+  const sidecars = initContainers.filter((each) => 'restartPolicy' in each && each.restartPolicy === 'Always');
+  return [...containers, ...sidecars]
+    .flatMap((container) => container.ports ?? [])
+    .filter((port) => port.name === name && (port.protocol ?? 'TCP') === packet.protocol)
+    .map((port) => port.containerPort);
+}

@@ -1,0 +1,117 @@
+/**
+ * Brings the kernel's table to what the model wants, by the smallest transactions. After a restart the old table is taken
+ * over element by element, so that nothing that is right is touched; after an error everything is put in place anew, in one
+ * transaction. Until a transaction is committed the last state stays in force: there is no moment without rules.
+ */
+import { messageOf } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
+import { renderChanges } from './changes.ts';
+import type { ElementChange, Elements } from './elements.ts';
+import { readKernelState, takeoverChanges } from './kernel-state.ts';
+import { layoutChain, renderReplacement, table } from './render.ts';
+
+/** What is needed of src/linux's Nftables. */
+export interface NftablesAccess {
+  run(text: string): void;
+  runAsync(text: string): Promise<void>;
+  listJson(what: string): unknown[];
+}
+
+export interface ReconcilerOptions {
+  readonly nft: NftablesAccess;
+  readonly log: Logger;
+}
+
+export interface Applied {
+  /** 'adopted' after a restart, 'replaced' when there was no table of this layout or after an error. */
+  readonly how: 'nothing' | 'changes' | 'adopted' | 'replaced';
+  readonly transactions: number;
+  readonly elements: number;
+}
+
+/** Texts longer than this (about 1 ms of kernel work) run on a pool thread and leave the event loop free. */
+const longText = 32 * 1024;
+
+export class PolicyReconciler {
+  readonly #nft: NftablesAccess;
+  readonly #log: Logger;
+  /** What is known of the kernel: nothing yet; exactly what was applied; that something went wrong. */
+  #kernel: 'unknown' | 'exact' | 'broken' = 'unknown';
+
+  constructor({ nft, log }: ReconcilerOptions) {
+    this.#nft = nft;
+    this.#log = log;
+  }
+
+  /** One call at a time. Throws when even the replacement fails; the kernel then has its last state. */
+  async apply(elements: Elements): Promise<Applied> {
+    if (this.#kernel === 'unknown') return this.#takeOver(elements);
+    if (this.#kernel === 'broken') return this.#replace(elements);
+    const changes = elements.take();
+    if (changes.length === 0) return { how: 'nothing', transactions: 0, elements: 0 };
+    return this.#change('changes', changes, elements);
+  }
+
+  /**
+   * Whether the table is still there, asked by creating a chain that exists already: costs one small transaction, while a
+   * listing would cost as much as the table is large. When somebody removed it, the next `apply` puts it back.
+   */
+  checkIntact(): boolean {
+    if (this.#kernel !== 'exact') return false;
+    try {
+      this.#nft.run(`create chain ${table} ${layoutChain}\n`);
+    } catch (error) {
+      if (isExistsError(error)) return true;
+    }
+    this.#kernel = 'broken';
+    return false;
+  }
+
+  async #takeOver(elements: Elements): Promise<Applied> {
+    const kernel = this.#readKernel();
+    if (!kernel?.layoutMatches) return this.#replace(elements);
+    elements.take();
+    const changes = takeoverChanges(elements, kernel);
+    return this.#change('adopted', changes, elements);
+  }
+
+  #readKernel() {
+    try {
+      return readKernelState(this.#nft.listJson(`table ${table}`));
+    } catch (error) {
+      this.#log.debug({ error }, `no table to take over: ${messageOf(error)}`);
+      return undefined;
+    }
+  }
+
+  async #change(how: Applied['how'], changes: readonly ElementChange[], elements: Elements): Promise<Applied> {
+    const transactions = renderChanges(changes);
+    try {
+      for (const text of transactions) await this.#run(text);
+    } catch (error) {
+      this.#log.warn({ error }, `policy rules could not be changed, putting all in place anew: ${messageOf(error)}`);
+      this.#kernel = 'broken';
+      return this.#replace(elements);
+    }
+    this.#kernel = 'exact';
+    return { how, transactions: transactions.length, elements: changes.length };
+  }
+
+  async #replace(elements: Elements): Promise<Applied> {
+    elements.take();
+    this.#kernel = 'broken';
+    await this.#run(renderReplacement(elements));
+    this.#kernel = 'exact';
+    return { how: 'replaced', transactions: 1, elements: elements.size };
+  }
+
+  async #run(text: string): Promise<void> {
+    if (text.length > longText) await this.#nft.runAsync(text);
+    else this.#nft.run(text);
+  }
+}
+
+/** src/linux's KernelError carries the errno's name. */
+function isExistsError(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'code' in error && error.code === 'EEXIST';
+}

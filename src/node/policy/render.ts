@@ -1,0 +1,123 @@
+/**
+ * The whole table as nftables text. The chains are fixed: they do not grow with pods, policies or rules; only sets and maps
+ * do. Equal elements give equal bytes. docs/policy.md draws a packet's path.
+ *
+ * `meta priority` carries the class and `meta mark` the identity of the peer while a packet is judged (sets can be asked for
+ * concatenations of packet fields and meta fields only). Both are put back: the priority to 0, which is what forwarding
+ * gives to packets without a type of service, the mark to what the Service rules said. Connection marks stay untouched.
+ */
+import { createHash } from 'node:crypto';
+import { MASQUERADE_MARK } from '../../base/packet-marks.ts';
+import { everyone } from './classes.ts';
+import type { Direction } from './compile.ts';
+import { type Elements, setDeclarations, tableName } from './elements.ts';
+
+export const table = `inet ${tableName}`;
+const masquerade = `0x${MASQUERADE_MARK.toString(16)}`;
+
+/** One packet, one direction: the class of the isolated pod is in the priority already. */
+function judgeChains(direction: Direction, family: 4 | 6): string {
+  const ip = family === 4 ? 'ip' : 'ip6';
+  const peer = direction === 'ingress' ? 'saddr' : 'daddr';
+  const name = `judge_${direction}${family}`;
+  return `
+  chain ${name} {
+    meta mark & ${masquerade} == ${masquerade} goto ${name}_masquerade
+    jump ${name}_peer
+    meta mark set 0x0 meta priority set none
+  }
+  chain ${name}_masquerade {
+    jump ${name}_peer
+    meta mark set ${masquerade} meta priority set none
+  }
+  chain ${name}_peer {
+    meta mark set 0x0
+    meta mark set ${ip} ${peer} map @identity${family}
+    goto ${direction}_rules
+  }`;
+}
+
+/** Returns when something allows the packet, drops it otherwise. Hash sets first, ranges after. */
+function ruleChains(direction: Direction): string {
+  const address = direction === 'ingress' ? 'saddr' : 'daddr';
+  const lookups = ['any', 'protocol', 'port', 'range'].map((set) => {
+    const fields = ['meta priority', 'meta mark', 'meta l4proto', 'th dport'];
+    const count = set === 'any' ? 2 : set === 'protocol' ? 3 : 4;
+    return `    ${fields.slice(0, count).join(' . ')} @${direction}_${set} return`;
+  });
+  const blocks = (['ip', 'ip6'] as const).flatMap((ip) => {
+    const family = ip === 'ip' ? 4 : 6;
+    const field = `meta priority . ${ip} ${address}`;
+    const ports = `${field} . meta l4proto . th dport`;
+    const rules = [
+      `    ${field} @${direction}_block${family} return`,
+      `    ${ports} @${direction}_blockport${family} return`,
+    ];
+    return direction === 'egress' ? [`    ${ports} @egress_podport${family} return`, ...rules] : rules;
+  });
+  return `
+  chain ${direction}_rules {
+${lookups.join('\n')}
+    meta mark set ${everyone}
+${lookups.join('\n')}
+${blocks.join('\n')}
+    counter name ${direction}_denied drop
+  }`;
+}
+
+function chains(): string {
+  const forward = ([4, 6] as const).map((family) => {
+    const ip = family === 4 ? 'ip' : 'ip6';
+    return `
+  chain forward${family} {
+    ${ip} saddr . ${ip} daddr @self${family} accept
+    meta priority set ${ip} saddr map @egress${family} jump judge_egress${family}
+    meta priority set ${ip} daddr map @ingress${family} jump judge_ingress${family}
+  }`;
+  });
+  const judges = (['egress', 'ingress'] as const).flatMap((direction) => [
+    ruleChains(direction),
+    judgeChains(direction, 4),
+    judgeChains(direction, 6),
+  ]);
+  return `  counter ingress_denied { }
+  counter egress_denied { }${judges.join('')}${forward.join('')}
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+    ct state established,related accept
+    meta nfproto vmap { ipv4 : goto forward4, ipv6 : goto forward6 }
+  }
+`;
+}
+
+const chainText = chains();
+
+/**
+ * A name for the shape of the table: declarations and chains. An agent of another version sees by it that it cannot take
+ * the table over element by element.
+ */
+export const layout: string = createHash('sha256')
+  .update(chainText + JSON.stringify(setDeclarations))
+  .digest('hex')
+  .slice(0, 12);
+/** An empty chain whose name carries the layout. */
+export const layoutChain = `layout_${layout}`;
+
+export function formatElement(key: string, value: string): string {
+  return value === '' ? key : `${key} : ${value}`;
+}
+
+/** The table's text, to be loaded into a namespace that has none. */
+export function renderTable(elements: Elements): string {
+  const sets = Object.entries(setDeclarations).map(([name, { kind, body }]) => {
+    const texts = [...elements.entries(name)].map(([key, value]) => formatElement(key, value)).sort();
+    const list = texts.length ? `\n    elements = {\n      ${texts.join(',\n      ')}\n    }` : '';
+    return `  ${kind} ${name} {\n    ${body}${list}\n  }\n`;
+  });
+  return `table ${table} {\n${sets.join('')}${chainText}  chain ${layoutChain} {\n  }\n}\n`;
+}
+
+/** One transaction that puts the table in place of whatever is there. */
+export function renderReplacement(elements: Elements): string {
+  return `add table ${table}\ndelete table ${table}\n${renderTable(elements)}`;
+}
