@@ -1,0 +1,22 @@
+/** Bundles podwire for release: dist/podwire.mjs (the command line, every role) and dist/index.mjs (the library). */
+import { copyFileSync, mkdirSync, rmSync } from 'node:fs';
+import { build } from 'esbuild';
+
+rmSync('dist', { recursive: true, force: true });
+await build({
+  entryPoints: { podwire: 'src/cmd/main.ts', index: 'src/index.ts' },
+  outdir: 'dist',
+  outExtension: { '.js': '.mjs' },
+  bundle: true,
+  splitting: true,
+  chunkNames: 'chunk-[hash]',
+  format: 'esm',
+  platform: 'node',
+  target: 'node24',
+  packages: 'external',
+  define: { PODWIRE_BUNDLE: 'true' },
+  legalComments: 'none',
+});
+mkdirSync('dist/native', { recursive: true });
+copyFileSync('src/cluster/native/pause.c', 'dist/native/pause.c');
+copyFileSync('src/node/cni/shim/podwire-cni.c', 'dist/native/podwire-cni.c');
