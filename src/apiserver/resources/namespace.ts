@@ -1,0 +1,72 @@
+/** Namespace, core/v1. Its own finalizer lives in spec.finalizers, so that the namespace controller empties it first. */
+import type { Namespace } from '../../kube/types.ts';
+import { Condition, topLevel } from '../schema/meta.ts';
+import { list, object, string, strings, time } from '../schema/schema.ts';
+import { dns1123Label } from '../validation/names.ts';
+import { age } from './age.ts';
+import { type Draftable, defineKind } from './kind.ts';
+
+const NAME_LABEL = 'kubernetes.io/metadata.name';
+
+export const namespace = defineKind<Draftable<Namespace>>({
+  group: '',
+  version: 'v1',
+  kind: 'Namespace',
+  plural: 'namespaces',
+  namespaced: false,
+  shortNames: ['ns'],
+  schema: topLevel('io.k8s.api.core.v1.Namespace', 'Namespace provides a scope for Names.', {
+    spec: object(
+      'io.k8s.api.core.v1.NamespaceSpec',
+      { finalizers: strings({ description: 'Must be empty before the namespace is removed for good.' }) },
+      { always: true },
+    ),
+    status: object(
+      'io.k8s.api.core.v1.NamespaceStatus',
+      {
+        phase: string({ description: 'Active or Terminating.' }),
+        conditions: list(
+          object('io.k8s.api.core.v1.NamespaceCondition', {
+            ...Condition.fields,
+            lastTransitionTime: time(),
+            reason: string(),
+            message: string(),
+          }),
+          { mergeKey: 'type' },
+        ),
+      },
+      { always: true },
+    ),
+  }),
+  columns: [
+    { name: 'Name', format: 'name' },
+    { name: 'Status', description: 'The status of the namespace' },
+    { name: 'Age' },
+  ],
+  row: (object, now) => [object.metadata.name, object.status?.phase ?? '', age(object.metadata.creationTimestamp, now)],
+  selectableFields: ['status.phase'],
+  status: {},
+  extraSubresources: [{ name: 'finalize', kind: 'Namespace', verbs: ['update'] }],
+  returnsDeleted: true,
+  validateName: dns1123Label,
+  applyDefaults(object) {
+    if (object.metadata.name)
+      object.metadata.labels = { ...object.metadata.labels, [NAME_LABEL]: object.metadata.name };
+  },
+  prepareForCreate(object) {
+    object.status = { phase: 'Active' };
+    object.spec ??= {};
+    const finalizers = object.spec.finalizers ?? [];
+    object.spec.finalizers = finalizers.includes('kubernetes') ? finalizers : [...finalizers, 'kubernetes'];
+    // A generated name is known only now.
+    object.metadata.labels = { ...object.metadata.labels, [NAME_LABEL]: object.metadata.name };
+  },
+  prepareForUpdate(object, old) {
+    object.spec ??= {};
+    object.spec.finalizers = old.spec?.finalizers;
+  },
+  beginDeletion(object) {
+    object.status = { ...object.status, phase: 'Terminating' };
+  },
+  mayVanish: (object) => (object.spec?.finalizers ?? []).length === 0,
+});
