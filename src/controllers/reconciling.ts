@@ -32,3 +32,12 @@ export function isNamespaceTerminating(error: unknown): boolean {
       /because it is being terminated/.test(error.message))
   );
 }
+
+/** Waits for all, then fails with the first failure: nothing is under way any more when a reconcile ends. */
+export async function allDone<T>(work: Iterable<Promise<T>>): Promise<T[]> {
+  const outcomes = await Promise.allSettled(work);
+  return outcomes.map((outcome) => {
+    if (outcome.status === 'rejected') throw outcome.reason;
+    return outcome.value;
+  });
+}
