@@ -71,23 +71,53 @@ export interface Verdict {
 }
 
 interface Context {
-  readonly pods: readonly Pod[];
+  /** By canonical address: the pods that have an address of their own there. */
+  readonly podsAt: ReadonlyMap<string, readonly Pod[]>;
   readonly namespaces: ReadonlyMap<string, Namespace>;
   readonly policies: readonly NetworkPolicy[];
   readonly nodes: readonly Node[];
 }
 
 export function evaluate(packet: Packet, state: ClusterState): Verdict {
+  return evaluator(state)(packet);
+}
+
+/** For many packets over one state, which must not change meanwhile. */
+export function evaluator(state: ClusterState): (packet: Packet) => Verdict {
   const context: Context = {
-    pods: [...state.pods],
+    podsAt: Map.groupBy(
+      [...state.pods].flatMap((pod) => addressesOf(pod).map((address) => ({ pod, address }))),
+      ({ address }) => address,
+    )
+      .entries()
+      .reduce(
+        (map, [address, owners]) =>
+          map.set(
+            address,
+            owners.map(({ pod }) => pod),
+          ),
+        new Map<string, Pod[]>(),
+      ),
     namespaces: new Map([...state.namespaces].map((each) => [each.metadata.name, each])),
     policies: [...state.policies],
     nodes: [...(state.nodes ?? [])],
   };
-  const egress = judge('egress', packet, context);
-  const ingress = judge('ingress', packet, context);
-  const verdict = egress.verdict === 'allow' && ingress.verdict === 'allow' ? 'allow' : 'deny';
-  return { verdict, reasons: [egress, ingress] };
+  return ({ srcIp, dstIp, ...rest }) => {
+    const packet: Packet = { ...rest, srcIp: parseIp(srcIp), dstIp: parseIp(dstIp) };
+    const egress = judge('egress', packet, context);
+    const ingress = judge('ingress', packet, context);
+    const verdict = egress.verdict === 'allow' && ingress.verdict === 'allow' ? 'allow' : 'deny';
+    return { verdict, reasons: [egress, ingress] };
+  };
+}
+
+/** None for pods of the node's own network, and none for those that have ended: their address may be another's. */
+function addressesOf({ spec, status }: Pod): string[] {
+  if (spec.hostNetwork || status?.phase === 'Succeeded' || status?.phase === 'Failed') return [];
+  const addresses = status?.podIPs?.length ? status.podIPs.map((each) => each.ip) : [status?.podIP];
+  return [
+    ...new Set(addresses.filter((address) => address !== undefined && isIp(address)).map((each) => parseIp(each!))),
+  ];
 }
 
 function judge(direction: 'egress' | 'ingress', packet: Packet, context: Context): Reason {
@@ -105,7 +135,7 @@ function judge(direction: 'egress' | 'ingress', packet: Packet, context: Context
     ...more,
   });
   if (packet.established) return because('allow', 'established');
-  if (sameAddress(own, other)) return because('allow', 'itself');
+  if (own === other) return because('allow', 'itself');
   if (owners.length > 1) {
     return owners.some((each) => isNodeOf(each, other, context))
       ? because('allow', 'own-node')
@@ -121,22 +151,13 @@ function judge(direction: 'egress' | 'ingress', packet: Packet, context: Context
   return rules.length > 0 ? because('allow', 'rule', { policies, rules }) : because('deny', 'no-rule', { policies });
 }
 
-/** The pods that have an address of their own there: not those of the node's network, not those that have ended. */
-function podsAt(ip: string, context: Context): Pod[] {
-  return context.pods.filter(({ spec, status }) => {
-    if (spec.hostNetwork || status?.phase === 'Succeeded' || status?.phase === 'Failed') return false;
-    const addresses = status?.podIPs?.length ? status.podIPs.map((each) => each.ip) : [status?.podIP];
-    return addresses.some((address) => address !== undefined && isIp(address) && sameAddress(address, ip));
-  });
-}
-
-function sameAddress(a: string, b: string): boolean {
-  return parseIp(a) === parseIp(b);
+function podsAt(ip: string, context: Context): readonly Pod[] {
+  return context.podsAt.get(ip) ?? [];
 }
 
 function isNodeOf(pod: Pod, ip: string, context: Context): boolean {
   const node = context.nodes.find((each) => each.metadata.name === pod.spec.nodeName);
-  return (node?.status?.addresses ?? []).some(({ address }) => isIp(address) && sameAddress(address, ip));
+  return (node?.status?.addresses ?? []).some(({ address }) => isIp(address) && parseIp(address) === ip);
 }
 
 /** A policy isolates the pods of its own namespace that its podSelector chooses, in the directions of its policyTypes. */
@@ -193,7 +214,7 @@ function matchingRules(
     const field = `spec.${direction}[${i}]`;
     // "If this field is empty or missing, this rule matches all sources", and the same of ports.
     const peer = peers?.length ? peers.findIndex((each) => isPeer(each, other, namespace, context)) : undefined;
-    const port = ports?.length ? ports.findIndex((each) => isPort(each, packet, context)) : undefined;
+    const port = ports?.length ? ports.findIndex((each) => isPort(each, packet, direction, context)) : undefined;
     if (peer === -1 || port === -1) return;
     matched.push({
       policy: `${namespace}/${name}`,
@@ -213,7 +234,7 @@ function isPeer(peer: networkingv1.NetworkPolicyPeer, ip: string, policyNamespac
   const pods = podsAt(ip, context);
   // An address that two pods claim is nobody's; a pod of a namespace that nobody knows is no peer.
   if (pods.length !== 1) return false;
-  const [pod] = pods as [Pod];
+  const pod = pods[0]!;
   const namespace = context.namespaces.get(pod.metadata.namespace);
   if (!namespace) return false;
   const inNamespace = namespaceSelector
@@ -232,29 +253,35 @@ function isInBlock({ cidr, except }: networkingv1.IPBlock, ip: string): boolean 
   }
 }
 
-function isPort(rule: networkingv1.NetworkPolicyPort, packet: Packet, context: Context): boolean {
+function isPort(
+  rule: networkingv1.NetworkPolicyPort,
+  packet: Packet,
+  direction: 'egress' | 'ingress',
+  context: Context,
+): boolean {
   const protocol = rule.protocol ?? 'TCP';
   if (!['TCP', 'UDP', 'SCTP'].includes(protocol) || packet.protocol !== protocol) return false;
   const { port, endPort } = rule;
   if (port === undefined || port === null) return endPort === undefined;
   if (packet.dport === undefined) return false;
   if (typeof port === 'string')
-    return endPort === undefined && portsNamed(port, packet, context).includes(packet.dport);
+    return endPort === undefined && portsNamed(port, packet, direction, context).includes(packet.dport);
   if (endPort !== undefined && endPort < port) return false;
   if (port < 1 || (endPort ?? port) > 65535) return false;
   return port <= packet.dport && packet.dport <= (endPort ?? port);
 }
 
 /** A named port is a name of the pod that receives: the selected pod for ingress, the peer for egress. */
-function portsNamed(name: string, packet: Packet, context: Context): number[] {
+function portsNamed(name: string, packet: Packet, direction: 'egress' | 'ingress', context: Context): number[] {
   const pods = podsAt(packet.dstIp, context);
-  if (pods.length !== 1 || !context.namespaces.has(pods[0]!.metadata.namespace)) {
-    // The receiver's own names are known even when its namespace is not, but only to itself.
-    if (pods.length !== 1) return [];
-  }
-  const { containers, initContainers = [] } = pods[0]!.spec;
-  const sidecars = initContainers.filter((each) => 'restartPolicy' in each && each.restartPolicy === 'Always');
-  return [...containers, ...sidecars]
+  if (pods.length !== 1) return [];
+  const { metadata, spec } = pods[0]!;
+  // As a peer, a pod of a namespace that nobody knows is not known either.
+  if (direction === 'egress' && !context.namespaces.has(metadata.namespace)) return [];
+  const sidecars = (spec.initContainers ?? []).filter(
+    (each) => 'restartPolicy' in each && each.restartPolicy === 'Always',
+  );
+  return [...spec.containers, ...sidecars]
     .flatMap((container) => container.ports ?? [])
     .filter((port) => port.name === name && (port.protocol ?? 'TCP') === packet.protocol)
     .map((port) => port.containerPort);

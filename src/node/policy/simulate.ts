@@ -57,10 +57,10 @@ function inRanges(key: string, fields: readonly (string | number)[]): boolean {
     const field = String(fields[i]);
     const [from, to] = part.split('-') as [string, string | undefined];
     if (to === undefined) return part === field;
-    return valueOf(from) <= valueOf(field) && valueOf(field) <= valueOf(to);
+    return numberOf(from) <= numberOf(field) && numberOf(field) <= numberOf(to);
   });
 }
 
-function valueOf(text: string): bigint {
+function numberOf(text: string): bigint {
   return /^\d+$/.test(text) ? BigInt(text) : ipToBigInt(text);
 }
