@@ -1,0 +1,293 @@
+/**
+ * Services on one node: watches Services, EndpointSlices, this node's Pods (for their host ports) and its Node object, and
+ * keeps the kernel's tables as they say.
+ *
+ *     informers -> dirty keys -> BoundedRunner -> model of each dirty key -> reconciler -> one nftables transaction
+ *
+ * Nothing is applied before all informers have synced. The set of dirty keys is bounded by the number of objects; what
+ * becomes dirty during a run is done by the next one.
+ */
+import { BoundedRunner } from '../../base/bounded-runner.ts';
+import { type Clock, systemClock, type Timer } from '../../base/clock.ts';
+import { isIp, parseCidr, parseIp } from '../../base/ip.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Startable } from '../../base/startable.ts';
+import type { Informer } from '../../kube/informer.ts';
+import { keyOf } from '../../kube/names.ts';
+import type { EndpointSlice, Node, Pod } from '../../kube/types.ts';
+import type { Conntrack } from '../../linux/conntrack.ts';
+import type { Nftables } from '../../linux/nftables.ts';
+import type { ClusterAddresses } from './chains.ts';
+import { Durations } from './durations.ts';
+import { HealthChecks, type Listen } from './health.ts';
+import { buildHostPorts, hasHostPorts, hostPortKey } from './host-ports.ts';
+import { buildService, type NodeView, type Problem, type ServiceModel } from './model.ts';
+import { type KeyedModel, ServicesReconciler } from './reconciler.ts';
+import { StaleFlows } from './stale-flows.ts';
+
+export interface ServicesInformers {
+  readonly services: Informer<'Service'>;
+  readonly endpointSlices: Informer<'EndpointSlice'>;
+  /** All pods, or only this node's. */
+  readonly pods: Informer<'Pod'>;
+  /** All nodes, or only this one. */
+  readonly nodes: Informer<'Node'>;
+}
+
+export interface ServicesControllerOptions {
+  readonly nodeName: string;
+  readonly informers: ServicesInformers;
+  /** Opened in the node's namespace. */
+  readonly nft: Pick<Nftables, 'run' | 'runAsync' | 'list'>;
+  readonly conntrack?: Pick<Conntrack, 'list' | 'delete' | 'deleteFlows' | 'count'> | undefined;
+  /** The whole cluster's pod CIDRs, both families. */
+  readonly podCidrs: readonly string[];
+  readonly serviceCidrs: readonly string[];
+  /** Where NodePorts and host ports are served; when absent, the addresses in the Node's status. */
+  readonly nodeAddresses?: readonly string[] | undefined;
+  readonly log: Logger;
+  /** Told of things in the API that are ignored, once for each message. */
+  readonly onGarbage?: (problem: Problem) => void;
+  readonly listen?: Listen;
+  readonly clock?: Clock;
+}
+
+/** The least time between two syncs: a lone change is done at once, a storm in batches. */
+const MIN_SYNC_MS = 2;
+/** How long removed endpoints' last slots wait for the second transaction when no other sync takes them along. */
+const SWEEP_MS = 10;
+/** How often the rules are looked at when nothing changes, for foreign changes. */
+const PROBE_MS = 30_000;
+const SLICE_INDEX = 'node/services: by service';
+const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
+const ZONE_LABEL = 'topology.kubernetes.io/zone';
+
+export class ServicesController implements Startable {
+  readonly #options: ServicesControllerOptions;
+  readonly #clock: Clock;
+  readonly #reconciler: ServicesReconciler;
+  readonly #flows: StaleFlows | undefined;
+  readonly #health: HealthChecks;
+  readonly #runner: BoundedRunner;
+  readonly #dirty = new Set<string>();
+  readonly #told = new Map<string, Set<string>>();
+  readonly #syncMs = new Durations();
+  readonly #first = Promise.withResolvers<void>();
+  #addresses: ClusterAddresses;
+  #fixedNodeAddresses: readonly string[] | undefined;
+  #node: NodeView;
+  #sweep: Timer | undefined;
+  #lastProbe = 0;
+  #syncs = 0;
+
+  constructor(options: ServicesControllerOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    const { log, nft, conntrack } = options;
+    this.#addresses = {
+      podCidrs: options.podCidrs.map(parseCidr),
+      serviceCidrs: options.serviceCidrs.map(parseCidr),
+    };
+    this.#fixedNodeAddresses = options.nodeAddresses;
+    this.#node = { name: options.nodeName, nodePortAddresses: [] };
+    const { serviceCidrs } = this.#addresses;
+    this.#flows = conntrack && new StaleFlows({ conntrack, serviceCidrs, log, clock: this.#clock });
+    this.#reconciler = new ServicesReconciler({
+      nft,
+      flows: this.#flows,
+      addresses: this.#addresses,
+      log,
+      onProblem: (problem) => this.#tell(problem),
+    });
+    this.#health = new HealthChecks({ log, ...(options.listen ? { listen: options.listen } : {}) });
+    this.#runner = new BoundedRunner({
+      name: 'services',
+      run: () => this.#sync(),
+      log,
+      minIntervalMs: MIN_SYNC_MS,
+      maxIntervalMs: PROBE_MS,
+      clock: this.#clock,
+    });
+  }
+
+  /** Resolves when the rules of everything that exists are in force. */
+  async start(signal: AbortSignal): Promise<void> {
+    const { services, endpointSlices, pods, nodes } = this.#options.informers;
+    endpointSlices.addIndex(SLICE_INDEX, serviceKeysOf);
+    await Promise.all([services, endpointSlices, pods, nodes].map((informer) => informer.start(signal)));
+    this.#readNode();
+    const removals = this.#watch();
+    signal.addEventListener('abort', () => this.#stop(removals), { once: true });
+    this.#runner.start(signal);
+    this.#runner.trigger();
+    await Promise.race([this.#first.promise, aborted(signal)]);
+  }
+
+  #watch(): readonly (() => void)[] {
+    const { services, endpointSlices, pods, nodes } = this.#options.informers;
+    const touchPod = (pod: Pod) => {
+      if (hasHostPorts(pod, this.#options.nodeName)) this.#touch(hostPortKey(pod));
+    };
+    const touchSlice = (slice: EndpointSlice) => serviceKeysOf(slice).forEach((key) => this.#touch(key));
+    const touchNode = (node: Node) => {
+      if (node.metadata.name === this.#options.nodeName && this.#readNode()) this.#touchAll();
+    };
+    return [
+      services.addHandler(all((service) => this.#touch(keyOf(service)))),
+      endpointSlices.addHandler(all(touchSlice)),
+      pods.addHandler(all(touchPod)),
+      nodes.addHandler(all(touchNode)),
+    ];
+  }
+
+  #touch(key: string): void {
+    this.#dirty.add(key);
+    this.#runner.trigger();
+  }
+
+  /** Everything has to be computed anew. */
+  #touchAll(): void {
+    const { services, pods } = this.#options.informers;
+    for (const service of services.list()) this.#dirty.add(keyOf(service));
+    for (const pod of pods.list()) if (hasHostPorts(pod, this.#options.nodeName)) this.#dirty.add(hostPortKey(pod));
+    this.#runner.trigger();
+  }
+
+  /** Replaces the addresses for NodePorts and host ports; undefined: those of the Node's status. */
+  setNodeAddresses(addresses: readonly string[] | undefined): void {
+    this.#fixedNodeAddresses = addresses;
+    if (this.#readNode()) this.#touchAll();
+  }
+
+  setPodCidrs(podCidrs: readonly string[]): void {
+    this.#addresses = { ...this.#addresses, podCidrs: podCidrs.map(parseCidr) };
+    this.#reconciler.setAddresses(this.#addresses);
+    this.#runner.trigger();
+  }
+
+  /** Reads what the Node object says of this node; true when that has changed. */
+  #readNode(): boolean {
+    const node = this.#options.informers.nodes.get(this.#options.nodeName);
+    const addresses = this.#fixedNodeAddresses ?? statusAddresses(node);
+    const next: NodeView = {
+      name: this.#options.nodeName,
+      zone: node?.metadata.labels?.[ZONE_LABEL],
+      nodePortAddresses: [...new Set(addresses.filter(isIp).map(parseIp))].sort(),
+    };
+    if (JSON.stringify(next) === JSON.stringify(this.#node)) return false;
+    this.#node = next;
+    return true;
+  }
+
+  async #sync(): Promise<void> {
+    const keys = [...this.#dirty];
+    this.#dirty.clear();
+    if (keys.length === 0) this.#probe();
+    const began = performance.now();
+    const models = keys.map((key): KeyedModel => [key, this.#build(key)]);
+    await this.#reconciler.apply(models);
+    if (keys.length > 0) this.#syncMs.add(performance.now() - began);
+    this.#syncs++;
+    for (const [key, model] of models) this.#publish(key, model);
+    this.#planSweep();
+    this.#first.resolve();
+  }
+
+  /** Once in a while: whether somebody else took our rules away. */
+  #probe(): void {
+    const now = this.#clock.now();
+    if (now - this.#lastProbe < PROBE_MS) return;
+    this.#lastProbe = now;
+    if (this.#reconciler.isIntact()) return;
+    this.#options.log.warn({}, 'service rules were changed by somebody else: writing them anew');
+    this.#reconciler.invalidate();
+  }
+
+  #build(key: string): ServiceModel | undefined {
+    const { services, endpointSlices, pods } = this.#options.informers;
+    if (key.startsWith('pod:')) {
+      const pod = pods.get(key.slice('pod:'.length));
+      return pod && buildHostPorts(pod, this.#node);
+    }
+    const service = services.get(key);
+    return service && buildService(service, endpointSlices.byIndex(SLICE_INDEX, key), this.#node);
+  }
+
+  #publish(key: string, model: ServiceModel | undefined): void {
+    this.#health.update(key, model?.health);
+    if (!model) this.#told.delete(key);
+    for (const problem of model?.problems ?? []) this.#tell(problem, key);
+  }
+
+  /** Tells of a problem unless the same was told already. */
+  #tell(problem: Problem, key = `${problem.namespace}/${problem.name}`): void {
+    let told = this.#told.get(key);
+    if (!told) {
+      told = new Set();
+      this.#told.set(key, told);
+    }
+    const id = `${problem.kind} ${problem.name} ${problem.message}`;
+    if (told.has(id)) return;
+    if (told.size >= 100) told.clear();
+    told.add(id);
+    this.#options.log.warn({ ...problem }, `${problem.kind} ${problem.namespace}/${problem.name}: ${problem.message}`);
+    this.#options.onGarbage?.(problem);
+  }
+
+  /** The second transaction of removals, unless another sync comes first and takes it along. */
+  #planSweep(): void {
+    if (this.#reconciler.leftovers === 0 || this.#sweep) return;
+    this.#sweep = this.#clock.after(SWEEP_MS, () => {
+      this.#sweep = undefined;
+      this.#runner.trigger();
+    });
+  }
+
+  #stop(removals: readonly (() => void)[]): void {
+    for (const remove of removals) remove();
+    this.#sweep?.cancel();
+    this.#flows?.stop();
+    this.#health.stop();
+  }
+
+  /** Counts, and durations in milliseconds of the last syncs. */
+  get metrics() {
+    return {
+      services: this.#reconciler.services,
+      frontends: this.#reconciler.frontends,
+      syncs: this.#syncs,
+      ...this.#reconciler.stats,
+      ...(this.#flows ? { flowPasses: this.#flows.stats.passes, flowsCleared: this.#flows.stats.cleared } : {}),
+      syncMs: { p50: this.#syncMs.percentile(0.5), p99: this.#syncMs.percentile(0.99) },
+    };
+  }
+}
+
+/** One function for every kind of change; both versions of an object that changed. */
+function all<T>(touch: (object: T) => void) {
+  return {
+    onAdd: touch,
+    onDelete: touch,
+    onUpdate(before: T, after: T) {
+      touch(before);
+      touch(after);
+    },
+  };
+}
+
+function serviceKeysOf(slice: EndpointSlice): readonly string[] {
+  const name = slice.metadata.labels?.[SERVICE_NAME_LABEL];
+  return name ? [`${slice.metadata.namespace}/${name}`] : [];
+}
+
+function statusAddresses(node: Node | undefined): readonly string[] {
+  const addresses = node?.status?.addresses ?? [];
+  return addresses.filter(({ type }) => type === 'InternalIP' || type === 'ExternalIP').map(({ address }) => address);
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+}

@@ -1,0 +1,156 @@
+/** What one transaction changes in one table, and what a table holds beside the frontends themselves. */
+import { type Cidr, cidrContains, type Family, type IpAddress } from '../../base/ip.ts';
+import { type DemandedChain, renderChain } from './chains.ts';
+import { ELEMENT_MAPS, type ElementMap, tableOf } from './schema.ts';
+
+/** The element changes of one transaction in one table. */
+export class ElementChanges {
+  readonly family: Family;
+  readonly #deletes = new Map<ElementMap, string[]>();
+  readonly #adds = new Map<ElementMap, string[]>();
+  readonly #chains: DemandedChain[] = [];
+  #size = 0;
+
+  constructor(family: Family) {
+    this.family = family;
+  }
+
+  /** Elements added and deleted. */
+  get size(): number {
+    return this.#size;
+  }
+
+  get isEmpty(): boolean {
+    return this.#size === 0 && this.#chains.length === 0;
+  }
+
+  delete(map: ElementMap, key: string): void {
+    this.#size++;
+    push(this.#deletes, map, key);
+  }
+
+  add(map: ElementMap, key: string, value?: string | number): void {
+    this.#size++;
+    push(this.#adds, map, value === undefined ? key : `${key} : ${value}`);
+  }
+
+  demand(chain: DemandedChain): void {
+    this.#chains.push(chain);
+  }
+
+  /** The elements to be added, sorted, by map. */
+  additions(): ReadonlyMap<ElementMap, readonly string[]> {
+    return new Map([...this.#adds].map(([map, elements]) => [map, elements.toSorted()]));
+  }
+
+  /** nft commands: chains first, then all deletions, then all additions. `sorted` makes equal content equal bytes. */
+  render(order: 'as-is' | 'sorted' = 'as-is'): string {
+    const chains = order === 'sorted' ? this.#chains.toSorted((a, b) => (a.name < b.name ? -1 : 1)) : this.#chains;
+    const parts = chains.map((chain) => renderChain(this.family, chain));
+    for (const [verb, lists] of [['delete', this.#deletes] as const, ['add', this.#adds] as const]) {
+      for (const map of ELEMENT_MAPS) {
+        const elements = lists.get(map);
+        if (!elements) continue;
+        const list = order === 'sorted' ? elements.toSorted() : elements;
+        parts.push(`${verb} element ${tableOf(this.family)} ${map} { ${list.join(', ')} }\n`);
+      }
+    }
+    return parts.join('');
+  }
+}
+
+function push(lists: Map<ElementMap, string[]>, map: ElementMap, text: string): void {
+  const list = lists.get(map);
+  if (list) list.push(text);
+  else lists.set(map, [text]);
+}
+
+/** Deletions that wait for the second transaction: keys by map. */
+export class Leftovers {
+  /** Left by earlier transactions: this one may delete them. */
+  #due = new Map<ElementMap, Set<string>>();
+  /** Left by the transaction that is being made. */
+  #next = new Map<ElementMap, Set<string>>();
+
+  get size(): number {
+    return count(this.#due) + count(this.#next);
+  }
+
+  /** A transaction begins: what was left so far is due. */
+  begin(): void {
+    for (const [map, keys] of this.#next) for (const key of keys) put(this.#due, map, key);
+    this.#next = new Map();
+  }
+
+  add(map: ElementMap, key: string): void {
+    put(this.#next, map, key);
+  }
+
+  /** Takes one back: true if it was waiting, which means that the element is still in the kernel. */
+  take(map: ElementMap, key: string): boolean {
+    return this.#due.get(map)?.delete(key) ?? false;
+  }
+
+  /** The transaction is complete: deletes in it what is still due. */
+  end(changes: ElementChanges): void {
+    for (const [map, keys] of this.#due) for (const key of keys) changes.delete(map, key);
+    this.#due = new Map();
+  }
+}
+
+function put(lists: Map<ElementMap, Set<string>>, map: ElementMap, key: string): void {
+  const keys = lists.get(map);
+  if (keys) keys.add(key);
+  else lists.set(map, new Set([key]));
+}
+
+function count(lists: ReadonlyMap<ElementMap, ReadonlySet<string>>): number {
+  let size = 0;
+  for (const keys of lists.values()) size += keys.size;
+  return size;
+}
+
+/** What a table has beside the placements: chains made so far, elements shared by several frontends, leftovers. */
+export class TableState {
+  readonly family: Family;
+  readonly leftovers = new Leftovers();
+  readonly #serviceCidrs: readonly Cidr[];
+  readonly #chains = new Set<string>();
+  readonly #shared = new Map<string, number>();
+
+  constructor(family: Family, serviceCidrs: readonly Cidr[]) {
+    this.family = family;
+    this.#serviceCidrs = serviceCidrs.filter((cidr) => cidr.family === family);
+  }
+
+  /** Whether the address is in one of the CIDRs that the table treats as ClusterIPs. */
+  hasServiceAddress(address: IpAddress): boolean {
+    return this.#serviceCidrs.some((cidr) => cidrContains(cidr, address));
+  }
+
+  /** Asks for a chain, unless the table has it. */
+  demand(chain: DemandedChain | undefined, changes: ElementChanges): void {
+    if (!chain || this.#chains.has(chain.name)) return;
+    this.#chains.add(chain.name);
+    changes.demand(chain);
+  }
+
+  /** An element that several frontends may want: there while anybody wants it. */
+  share(map: ElementMap, key: string, changes: ElementChanges): void {
+    const id = `${map} ${key}`;
+    const users = this.#shared.get(id) ?? 0;
+    this.#shared.set(id, users + 1);
+    if (users === 0) changes.add(map, key);
+  }
+
+  unshare(map: ElementMap, key: string, changes: ElementChanges): void {
+    const id = `${map} ${key}`;
+    const users = this.#shared.get(id) ?? 0;
+    if (users > 1) {
+      this.#shared.set(id, users - 1);
+      return;
+    }
+    this.#shared.delete(id);
+    changes.delete(map, key);
+  }
+}

@@ -1,0 +1,297 @@
+/**
+ * The model of Services on one node: which addresses and ports are frontends, and where each of them leads.
+ *
+ * Pure: Service + EndpointSlices + the node's own view in, frontends and complaints out. Nothing here knows nftables.
+ * The rules are kube-proxy's (pkg/proxy of Kubernetes 1.36); docs/services.md writes them down.
+ */
+import {
+  cidrContains,
+  type Family,
+  familyOf,
+  type IpAddress,
+  isCidr,
+  isIp,
+  parseCidr,
+  parseIp,
+} from '../../base/ip.ts';
+import { keyOf } from '../../kube/names.ts';
+import type { EndpointSlice, Service, ServicePort } from '../../kube/types.ts';
+import { choosePools, type Pools } from './pools.ts';
+import { parseSlice, type SliceEndpoint } from './slices.ts';
+import { minimalRanges } from './source-ranges.ts';
+
+/** What a frontend can carry. SCTP is refused with a problem: see `Problem`. */
+export type Protocol = 'tcp' | 'udp';
+
+/** The node on which the model is made. */
+export interface NodeView {
+  readonly name: string;
+  /** The label topology.kubernetes.io/zone. */
+  readonly zone?: string | undefined;
+  /** Where NodePorts and host ports are served: canonical addresses of either family. */
+  readonly nodePortAddresses: readonly IpAddress[];
+}
+
+export interface Endpoint {
+  readonly address: IpAddress;
+  readonly port: number;
+  /** Whether it runs on this node, as its slice's nodeName says. */
+  readonly local: boolean;
+  /** Nobody said where it runs (hand-made slices): it may be a pod of this node that meets itself. */
+  readonly unplaced?: true;
+}
+
+/** Where packets of a frontend go: to one of the endpoints (never none), or nowhere. */
+export type Target =
+  | { readonly kind: 'endpoints'; readonly endpoints: readonly Endpoint[] }
+  | { readonly kind: 'reject' }
+  | { readonly kind: 'drop' };
+
+export type FrontendRole = 'clusterIP' | 'nodePort' | 'loadBalancer' | 'externalIP' | 'hostPort';
+
+/** One address and port that is translated. */
+export interface Frontend {
+  readonly family: Family;
+  readonly address: IpAddress;
+  readonly protocol: Protocol;
+  readonly port: number;
+  readonly role: FrontendRole;
+  /** For pods and for the node itself, and for everybody else unless `outside` says otherwise. */
+  readonly inside: Target;
+  /** For sources that are neither pods nor this node, where it differs (externalTrafficPolicy: Local). */
+  readonly outside?: Target | undefined;
+  /** Whether `inside` rewrites the source of every connection, pods' too (externalTrafficPolicy: Cluster). */
+  readonly masquerade: boolean;
+  /** sessionAffinity ClientIP: seconds without a new connection after which a client is forgotten. */
+  readonly affinitySeconds?: number | undefined;
+  /** loadBalancerSourceRanges: only sources inside are let through. Disjoint CIDRs or addresses, sorted. */
+  readonly sourceRanges?: readonly string[] | undefined;
+}
+
+/** Something in the API that podwire ignores, and why. */
+export interface Problem {
+  readonly kind: 'Service' | 'EndpointSlice' | 'Pod';
+  readonly namespace: string;
+  readonly name: string;
+  /** An event's reason. */
+  readonly reason: 'UnsupportedProtocol' | 'InvalidEndpoints' | 'InvalidAddress' | 'FrontendConflict' | 'KernelRefused';
+  readonly message: string;
+}
+
+/** Everything that one Service (or one pod's host ports) asks for on this node. */
+export interface ServiceModel {
+  /** "namespace/name" of a Service, "pod:namespace/name" of a pod with host ports. */
+  readonly key: string;
+  /** Of two claims to one frontend the smaller wins: the older Service, and any Service before a host port. */
+  readonly claim: string;
+  readonly frontends: readonly Frontend[];
+  readonly problems: readonly Problem[];
+  /** healthCheckNodePort of an externalTrafficPolicy Local load balancer, with the addresses that serve here. */
+  readonly health?: { readonly port: number; readonly localEndpoints: number } | undefined;
+}
+
+/** The identity of a frontend, which is also its nftables key: "10.96.0.10 . tcp . 80". */
+export function frontendKey(frontend: Pick<Frontend, 'address' | 'protocol' | 'port'>): string {
+  return `${frontend.address} . ${frontend.protocol} . ${frontend.port}`;
+}
+
+/** kube-proxy leaves Services with this label to other proxies. */
+const OTHER_PROXY_LABEL = 'service.kubernetes.io/service-proxy-name';
+/** core/v1 DefaultClientIPServiceAffinitySeconds: three hours. */
+const DEFAULT_AFFINITY_SECONDS = 10800;
+
+const PROTOCOLS: { readonly [name: string]: Protocol | undefined } = { TCP: 'tcp', UDP: 'udp' };
+
+/** Builds the model of one Service. Never throws: what cannot be used is left out and told in `problems`. */
+export function buildService(service: Service, slices: readonly EndpointSlice[], node: NodeView): ServiceModel {
+  const problems: Problem[] = [];
+  const frontends = new Map<string, Frontend>();
+  const { creationTimestamp } = service.metadata;
+  const key = keyOf(service);
+  const base = { key, claim: `0 ${creationTimestamp ?? ''} ${key}`, problems };
+  if (!isProxied(service)) return { ...base, frontends: [] };
+  const parsed = slices.map((slice) => parseSlice(slice, node.name));
+  for (const { problem } of parsed) if (problem) problems.push(problem);
+  const policies = policiesOf(service);
+  let health: ServiceModel['health'];
+  for (const port of service.spec.ports ?? []) {
+    const protocol = PROTOCOLS[port.protocol ?? 'TCP'];
+    if (!protocol) {
+      problems.push(unsupported(service, port));
+      continue;
+    }
+    for (const family of familiesOf(service)) {
+      const endpoints = mergeEndpoints(parsed, family, `${port.name ?? ''}/${port.protocol ?? 'TCP'}`);
+      const pools = choosePools(endpoints, policies, node);
+      health = widerHealth(health, service, pools);
+      for (const frontend of portFrontends({ service, port, protocol, family, pools, policies, node, problems })) {
+        const id = frontendKey(frontend);
+        if (!frontends.has(id)) frontends.set(id, frontend);
+      }
+    }
+  }
+  return { ...base, frontends: [...frontends.values()], health };
+}
+
+function isProxied(service: Service): boolean {
+  const { type, clusterIP } = service.spec;
+  return type !== 'ExternalName' && clusterIP !== 'None' && !service.metadata.labels?.[OTHER_PROXY_LABEL];
+}
+
+/** The traffic policies of a Service as they work: the external one only where something external exists. */
+export interface Policies {
+  readonly internalLocal: boolean;
+  readonly externalLocal: boolean;
+  /** Whether anything but the ClusterIP is served. */
+  readonly external: boolean;
+}
+
+function policiesOf(service: Service): Policies {
+  const { type, externalIPs, internalTrafficPolicy, externalTrafficPolicy } = service.spec;
+  const external = type === 'NodePort' || type === 'LoadBalancer' || (externalIPs?.length ?? 0) > 0;
+  return {
+    external,
+    internalLocal: internalTrafficPolicy === 'Local',
+    externalLocal: external && externalTrafficPolicy === 'Local',
+  };
+}
+
+function unsupported(service: Service, port: ServicePort): Problem {
+  return {
+    kind: 'Service',
+    namespace: service.metadata.namespace,
+    name: service.metadata.name,
+    reason: 'UnsupportedProtocol',
+    message: `port ${port.port}: protocol ${port.protocol} is not forwarded, only TCP and UDP are`,
+  };
+}
+
+/** The families of a Service, from its ClusterIPs, or from ipFamilies while those are not allocated yet. */
+function familiesOf(service: Service): readonly Family[] {
+  const families = clusterIpsOf(service).filter(isIp).map(familyOf);
+  if (families.length > 0) return [...new Set(families)];
+  const named = (service.spec.ipFamilies ?? ['IPv4']).map((name): Family => (name === 'IPv6' ? 6 : 4));
+  return [...new Set(named)];
+}
+
+function clusterIpsOf(service: Service): readonly string[] {
+  const { clusterIPs, clusterIP } = service.spec;
+  return (clusterIPs?.length ? clusterIPs : [clusterIP ?? '']).filter((ip) => ip !== '' && ip !== 'None');
+}
+
+/** One list from all slices of a family, without duplicates: of two that say different things the readier one counts. */
+function mergeEndpoints(
+  slices: readonly ReturnType<typeof parseSlice>[],
+  family: Family,
+  port: string,
+): readonly SliceEndpoint[] {
+  const lists = slices.filter((slice) => slice.family === family).map((slice) => slice.ports.get(port) ?? []);
+  const used = lists.filter((list) => list.length > 0);
+  if (used.length <= 1) return used[0] ?? [];
+  const merged = new Map<string, SliceEndpoint>();
+  for (const endpoint of used.flat()) {
+    const id = `${endpoint.address} ${endpoint.port}`;
+    const other = merged.get(id);
+    if (!other || readiness(endpoint) > readiness(other)) merged.set(id, endpoint);
+  }
+  return [...merged.values()];
+}
+
+function readiness(endpoint: SliceEndpoint): number {
+  return (endpoint.ready ? 4 : 0) + (endpoint.serving ? 2 : 0) + (endpoint.local ? 1 : 0);
+}
+
+interface PortContext {
+  readonly service: Service;
+  readonly port: ServicePort;
+  readonly protocol: Protocol;
+  readonly family: Family;
+  readonly pools: Pools;
+  readonly policies: Policies;
+  readonly node: NodeView;
+  readonly problems: Problem[];
+}
+
+function* portFrontends(context: PortContext): Generator<Frontend> {
+  const { service, port, protocol, family, node } = context;
+  const affinitySeconds = affinityOf(service);
+  const internal = internalTargets(context);
+  const external = externalTargets(context);
+  for (const address of validAddresses(context, 'clusterIPs', clusterIpsOf(service)))
+    yield { family, address, protocol, port: port.port, role: 'clusterIP', affinitySeconds, ...internal };
+  for (const address of validAddresses(context, 'externalIPs', service.spec.externalIPs ?? []))
+    yield { family, address, protocol, port: port.port, role: 'externalIP', affinitySeconds, ...external };
+  if (service.spec.type === 'LoadBalancer') {
+    for (const address of validAddresses(context, 'loadBalancer.ingress', virtualIngress(service))) {
+      const sourceRanges = sourceRangesOf(context, address);
+      const role = 'loadBalancer' as const;
+      yield { family, address, protocol, port: port.port, role, affinitySeconds, sourceRanges, ...external };
+    }
+  }
+  if (!port.nodePort || (service.spec.type !== 'NodePort' && service.spec.type !== 'LoadBalancer')) return;
+  for (const address of node.nodePortAddresses)
+    if (familyOf(address) === family)
+      yield { family, address, protocol, port: port.nodePort, role: 'nodePort', affinitySeconds, ...external };
+}
+
+function affinityOf(service: Service): number | undefined {
+  if (service.spec.sessionAffinity !== 'ClientIP') return undefined;
+  return service.spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY_SECONDS;
+}
+
+type Targets = Pick<Frontend, 'inside' | 'outside' | 'masquerade'>;
+
+const target = (endpoints: readonly Endpoint[], otherwise: 'reject' | 'drop'): Target =>
+  endpoints.length > 0 ? { kind: 'endpoints', endpoints } : { kind: otherwise };
+
+function internalTargets({ pools, policies }: PortContext): Targets {
+  if (!policies.internalLocal) return { inside: target(pools.cluster, 'reject'), masquerade: false };
+  return { inside: target(pools.local, pools.any ? 'drop' : 'reject'), masquerade: false };
+}
+
+/** Under policy Local the client's address stays, and pods and the node itself still reach every endpoint. */
+function externalTargets({ pools, policies }: PortContext): Targets {
+  const inside = target(pools.cluster, 'reject');
+  if (!policies.externalLocal) return { inside, masquerade: inside.kind === 'endpoints' };
+  if (!pools.any) return { inside, masquerade: false };
+  return { inside, outside: target(pools.local, 'drop'), masquerade: false };
+}
+
+/** Addresses of the context's family in canonical text; what is no address at all is told once, for its first family. */
+function* validAddresses(context: PortContext, field: string, texts: readonly string[]): Generator<IpAddress> {
+  for (const text of texts) {
+    if (isIp(text)) {
+      if (familyOf(text) === context.family) yield parseIp(text);
+    } else if (!context.problems.some(({ message }) => message.startsWith(`${field}: `) && message.includes(text))) {
+      const { namespace, name } = context.service.metadata;
+      const message = `${field}: ${JSON.stringify(text).slice(0, 80)} is not an IP address`;
+      context.problems.push({ kind: 'Service', namespace, name, reason: 'InvalidAddress', message });
+    }
+  }
+}
+
+/** The load balancer's addresses that this node answers for: ipMode Proxy leaves them to the balancer (KEP-1860). */
+function virtualIngress(service: Service): readonly string[] {
+  const ingress = service.status?.loadBalancer?.ingress ?? [];
+  return ingress.flatMap(({ ip, ...rest }) => (ip && (rest as { ipMode?: string }).ipMode !== 'Proxy' ? [ip] : []));
+}
+
+/**
+ * The source ranges of the address's family. As in kube-proxy, ranges of the other family alone restrict nothing, and a
+ * node that is allowed may also come from the load balancer's own address (where it is bound to the node).
+ */
+function sourceRangesOf({ service, family, node }: PortContext, address: IpAddress): readonly string[] | undefined {
+  const texts = (service.spec.loadBalancerSourceRanges ?? []).map((text) => text.trim()).filter(isCidr);
+  const ranges = texts.map(parseCidr).filter((range) => range.family === family);
+  if (ranges.length === 0) return undefined;
+  const allowsNode = ranges.some((range) => node.nodePortAddresses.some((own) => cidrContains(range, own)));
+  if (allowsNode) ranges.push({ family, address, prefix: family === 4 ? 32 : 128 });
+  return minimalRanges(ranges);
+}
+
+function widerHealth(before: ServiceModel['health'], service: Service, pools: Pools): ServiceModel['health'] {
+  const { type, externalTrafficPolicy, healthCheckNodePort } = service.spec;
+  if (type !== 'LoadBalancer' || externalTrafficPolicy !== 'Local' || !healthCheckNodePort) return undefined;
+  const count = new Set(pools.localReady.map((endpoint) => endpoint.address)).size;
+  return { port: healthCheckNodePort, localEndpoints: Math.max(before?.localEndpoints ?? 0, count) };
+}

@@ -1,0 +1,230 @@
+/**
+ * Brings the kernel's Service tables to what the models say, at a cost that depends on the change and not on the number of
+ * Services: it keeps what it applied and writes the difference of the frontends that a change touched. The tables are never
+ * listed in order to change them.
+ *
+ * After an error nothing is assumed: the tables are replaced as a whole, in one transaction. Connections do not notice,
+ * because translation is decided once, by a connection's first packet. The same replacement takes over what an earlier
+ * agent left.
+ */
+
+import { messageOf } from '../../base/errors.ts';
+import type { Family } from '../../base/ip.ts';
+import type { Logger } from '../../base/log.ts';
+import { isBusy } from '../../linux/errors.ts';
+import type { Nftables } from '../../linux/nftables.ts';
+import type { ClusterAddresses } from './chains.ts';
+import { changeFrontend } from './changes.ts';
+import { Claims } from './claims.ts';
+import { ElementChanges, type TableState } from './element-changes.ts';
+import type { Frontend, Problem, ServiceModel } from './model.ts';
+import { type Placement, place } from './placement.ts';
+import { renderRuleset } from './render.ts';
+import { tableOf } from './schema.ts';
+import type { StaleFlows } from './stale-flows.ts';
+
+export interface ReconcilerOptions {
+  readonly nft: Pick<Nftables, 'run' | 'runAsync' | 'list'>;
+  /** Where connections of removed endpoints are ended; without it UDP flows live on until they time out. */
+  readonly flows?: StaleFlows | undefined;
+  readonly addresses: ClusterAddresses;
+  /** Default both. */
+  readonly families?: readonly Family[];
+  readonly log: Logger;
+  readonly onProblem?: ((problem: Problem) => void) | undefined;
+}
+
+/** A model, or its absence, by key. */
+export type KeyedModel = readonly [key: string, model: ServiceModel | undefined];
+
+/** Text longer than this is applied by a pool thread, so that the event loop goes on. */
+const ASYNC_BYTES = 128 * 1024;
+/** Frontends in one transaction of a bulk load; bounds the memory that libnftables takes for it. */
+const CHUNK_FRONTENDS = 5000;
+
+export class ServicesReconciler {
+  readonly #options: ReconcilerOptions;
+  readonly #families: readonly Family[];
+  readonly #claims = new Claims();
+  #addresses: ClusterAddresses;
+  #placements = new Map<string, Placement>();
+  #tables: ReadonlyMap<Family, TableState> = new Map();
+  /** Whether the kernel has what the fields above say. */
+  #loaded = false;
+  readonly stats = { transactions: 0, elements: 0, rebuilds: 0, failures: 0 };
+
+  constructor(options: ReconcilerOptions) {
+    this.#options = options;
+    this.#families = options.families ?? [4, 6];
+    this.#addresses = options.addresses;
+  }
+
+  /** Elements that the next `apply` will delete. */
+  get leftovers(): number {
+    return [...this.#tables.values()].reduce((sum, table) => sum + table.leftovers.size, 0);
+  }
+
+  get services(): number {
+    return this.#claims.size;
+  }
+
+  get frontends(): number {
+    return this.#placements.size;
+  }
+
+  /** What the kernel holds now, by frontend key, as far as this process knows. */
+  get placements(): ReadonlyMap<string, Placement> {
+    return this.#placements;
+  }
+
+  /** Changes the CIDRs of pods and Services; the next `apply` writes everything anew. */
+  setAddresses(addresses: ClusterAddresses): void {
+    this.#addresses = addresses;
+    this.#loaded = false;
+  }
+
+  /** Says that the kernel may have lost what was applied: the next `apply` writes everything anew. */
+  invalidate(): void {
+    this.#loaded = false;
+  }
+
+  /**
+   * Applies the models of some Services, and deletes what earlier calls left. Throws a KernelError when the kernel refuses
+   * also the whole ruleset; the models are kept, and calling again (with none) tries again.
+   */
+  async apply(models: Iterable<KeyedModel>): Promise<void> {
+    const dirty = new Set<string>();
+    const keys: string[] = [];
+    for (const [key, model] of models) {
+      keys.push(key);
+      this.#claims.set(key, model, dirty);
+    }
+    for (const key of keys) this.#reportConflicts(key);
+    if (!this.#loaded) return this.#load();
+    try {
+      await this.#applyFrontends(dirty);
+    } catch (error) {
+      this.stats.failures++;
+      this.#options.log.warn({ error }, `service rules: a change failed, writing all anew: ${messageOf(error)}`);
+      this.#loaded = false;
+      await this.#recover(keys);
+    }
+  }
+
+  /** Writes everything anew; if that fails too, once more without the Services of the change that failed. */
+  async #recover(keys: readonly string[]): Promise<void> {
+    try {
+      await this.#load();
+    } catch (error) {
+      if (keys.length === 0 || keys.length === this.#claims.size) throw error;
+      for (const key of keys) {
+        const model = this.#claims.get(key);
+        this.#claims.set(key, undefined, new Set());
+        if (model) this.#report(model, 'KernelRefused', `not in force: ${messageOf(error)}`);
+      }
+      await this.#load();
+    }
+  }
+
+  async #applyFrontends(dirty: ReadonlySet<string>): Promise<void> {
+    if (dirty.size <= CHUNK_FRONTENDS) return this.#applyChunk(dirty);
+    const ids = [...dirty];
+    for (let i = 0; i < ids.length; i += CHUNK_FRONTENDS) await this.#applyChunk(ids.slice(i, i + CHUNK_FRONTENDS));
+  }
+
+  async #applyChunk(ids: Iterable<string>): Promise<void> {
+    const changes = new Map(this.#families.map((family) => [family, new ElementChanges(family)]));
+    for (const table of this.#tables.values()) table.leftovers.begin();
+    for (const id of ids) this.#changeOne(id, changes);
+    for (const [family, table] of this.#tables) table.leftovers.end(changes.get(family)!);
+    const text = [...changes.values()].map((each) => each.render()).join('');
+    if (text === '') return;
+    await this.#run(text);
+    for (const each of changes.values()) this.stats.elements += each.size;
+    this.#options.flows?.clear();
+  }
+
+  #changeOne(id: string, changes: ReadonlyMap<Family, ElementChanges>): void {
+    const before = this.#placements.get(id);
+    const frontend = this.#claims.winner(id);
+    const after = frontend && place(frontend, before);
+    const family = (after ?? before)?.frontend.family;
+    const table = family && this.#tables.get(family);
+    if (!table) return;
+    changeFrontend(before, after, table, changes.get(family)!);
+    this.#options.flows?.note(before, after);
+    if (after) this.#placements.set(id, after);
+    else this.#placements.delete(id);
+  }
+
+  /** Replaces the tables. Where none are there yet nobody is served yet either, and a large load goes in parts. */
+  async #load(): Promise<void> {
+    this.stats.rebuilds++;
+    const ids = [...this.#claims.frontendKeys()].sort();
+    const inParts = ids.length > CHUNK_FRONTENDS && !this.#tablesExist();
+    const frontends = inParts ? [] : ids.map((id) => this.#claims.winner(id)!);
+    const ruleset = renderRuleset(frontends as Frontend[], this.#families, this.#addresses);
+    this.#tables = ruleset.tables;
+    this.#placements = ruleset.placements;
+    await this.#run(ruleset.text);
+    this.stats.elements += ruleset.elements;
+    if (inParts) await this.#applyFrontends(new Set(ids));
+    this.#loaded = true;
+    this.#options.flows?.clearAll(this.#placements);
+  }
+
+  #tablesExist(): boolean {
+    return this.#families.some((family) => this.#listDispatch(family) !== undefined);
+  }
+
+  /**
+   * Whether nobody has deleted or flushed the tables (as a firewall's `flush ruleset` does), told by the smallest map in
+   * them: listing one small map costs 0.1 ms, a chain or the names of tables cost libnftables 1.0.6 a dump of everything.
+   */
+  isIntact(): boolean {
+    return !this.#loaded || this.#families.every((family) => this.#listDispatch(family)?.includes('goto refuse'));
+  }
+
+  #listDispatch(family: Family): string | undefined {
+    try {
+      return this.#options.nft.list(`map ${tableOf(family)} dispatch`);
+    } catch (error) {
+      if (isBusy(error)) return 'goto refuse';
+      return undefined;
+    }
+  }
+
+  async #run(text: string): Promise<void> {
+    this.stats.transactions++;
+    const { nft } = this.#options;
+    if (text.length > ASYNC_BYTES) return nft.runAsync(text);
+    try {
+      nft.run(text);
+    } catch (error) {
+      // Another user of the context has a transaction in the pool: wait behind it.
+      if (!isBusy(error)) throw error;
+      await nft.runAsync(text);
+    }
+  }
+
+  #reportConflicts(key: string): void {
+    const model = this.#claims.get(key);
+    if (!model) return;
+    for (const { frontend, owner } of this.#claims.conflictsOf(key))
+      this.#report(model, 'FrontendConflict', `${frontend.replaceAll(' . ', ' ')} already belongs to ${owner}`);
+  }
+
+  #report(model: ServiceModel, reason: Problem['reason'], message: string): void {
+    const isPod = model.key.startsWith('pod:');
+    const [namespace, name] = model.key.replace(/^pod:/, '').split('/') as [string, string];
+    this.#options.onProblem?.({ kind: isPod ? 'Pod' : 'Service', namespace, name, reason, message });
+  }
+
+  /** Deletes the tables: nothing of podwire's Services stays in the kernel. */
+  remove(): void {
+    this.#loaded = false;
+    this.#options.nft.run(
+      this.#families.map((family) => `add table ${tableOf(family)}\ndelete table ${tableOf(family)}\n`).join(''),
+    );
+  }
+}

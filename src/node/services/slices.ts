@@ -1,0 +1,144 @@
+/**
+ * EndpointSlices, read once and kept for as long as the informer keeps the object: the usable endpoints by port.
+ *
+ * Slices may be written by anybody, so nothing in them is trusted: addresses that no Service may lead to (they would turn
+ * every Service into a way to the node's own loopback or link-local services) and malformed ones are left out and told.
+ */
+import { type Family, familyName, type IpAddress, ipToBytes, parseIp } from '../../base/ip.ts';
+import type { EndpointSlice } from '../../kube/types.ts';
+import type { Endpoint, Problem } from './model.ts';
+
+/** An endpoint with the conditions and hints of discovery.k8s.io/v1, defaults filled in. */
+export interface SliceEndpoint extends Endpoint {
+  readonly ready: boolean;
+  readonly serving: boolean;
+  readonly terminating: boolean;
+  readonly zoneHints?: readonly string[] | undefined;
+  readonly nodeHints?: readonly string[] | undefined;
+}
+
+export interface ParsedSlice {
+  /** Undefined for slices of names (addressType FQDN), which no proxy uses. */
+  readonly family: Family | undefined;
+  /** By "name/PROTOCOL" of the slice's ports; the name is empty where the Service has a single unnamed port. */
+  readonly ports: ReadonlyMap<string, readonly SliceEndpoint[]>;
+  readonly problem: Problem | undefined;
+}
+
+type SliceItem = EndpointSlice['endpoints'][number];
+/** Hints by node came after the 1.30 types (KEP-3015). */
+type Hints = { forZones?: { name: string }[]; forNodes?: { name: string }[] };
+
+const cache = new WeakMap<EndpointSlice, { readonly nodeName: string; readonly parsed: ParsedSlice }>();
+
+/** Reads a slice as the node sees it. Objects of an informer are never mutated, so the answer is remembered by object. */
+export function parseSlice(slice: EndpointSlice, nodeName: string): ParsedSlice {
+  const known = cache.get(slice);
+  if (known?.nodeName === nodeName) return known.parsed;
+  const parsed = readSlice(slice, nodeName);
+  cache.set(slice, { nodeName, parsed });
+  return parsed;
+}
+
+function readSlice(slice: EndpointSlice, nodeName: string): ParsedSlice {
+  const family = slice.addressType === 'IPv4' ? 4 : slice.addressType === 'IPv6' ? 6 : undefined;
+  if (!family) return { family, ports: new Map(), problem: undefined };
+  const complaints = new Complaints();
+  const hosts = readHosts(slice, family, nodeName, complaints);
+  const ports = new Map<string, readonly SliceEndpoint[]>();
+  for (const { name, protocol, port } of slice.ports ?? []) {
+    if (port === undefined || port === null || !Number.isInteger(port) || port < 1 || port > 65535) {
+      complaints.add(`port ${JSON.stringify(name ?? '')} without a number from 1 to 65535`);
+      continue;
+    }
+    const id = `${name ?? ''}/${protocol ?? 'TCP'}`;
+    const endpoints = hosts.map((host): SliceEndpoint => ({ ...host, port }));
+    ports.set(id, [...(ports.get(id) ?? []), ...endpoints]);
+  }
+  return { family, ports, problem: complaints.problem(slice) };
+}
+
+type Host = Omit<SliceEndpoint, 'port'>;
+
+function readHosts(slice: EndpointSlice, family: Family, nodeName: string, complaints: Complaints): readonly Host[] {
+  const hosts = new Map<IpAddress, Host>();
+  for (const item of slice.endpoints ?? []) {
+    const text = item.addresses?.[0];
+    const address = usableAddress(text, family);
+    if (!address.ok) complaints.add(address.reason, text);
+    else if (hosts.has(address.value)) complaints.add('duplicate', text);
+    else hosts.set(address.value, readHost(item, address.value, nodeName));
+  }
+  return [...hosts.values()];
+}
+
+function readHost(item: SliceItem, address: IpAddress, nodeName: string): Host {
+  const ready = item.conditions?.ready ?? true;
+  const { forZones, forNodes } = (item.hints ?? {}) as Hints;
+  return {
+    address,
+    local: item.nodeName === nodeName,
+    ...(item.nodeName ? {} : { unplaced: true as const }),
+    ready,
+    serving: item.conditions?.serving ?? ready,
+    terminating: item.conditions?.terminating ?? false,
+    ...(forZones?.length ? { zoneHints: forZones.map(({ name }) => name) } : {}),
+    ...(forNodes?.length ? { nodeHints: forNodes.map(({ name }) => name) } : {}),
+  };
+}
+
+type Usable = { readonly ok: true; readonly value: IpAddress } | { readonly ok: false; readonly reason: string };
+
+/** An address that a Service may lead to, in canonical text, or why it may not. */
+export function usableAddress(text: string | undefined, family: Family): Usable {
+  let value: IpAddress;
+  try {
+    value = parseIp(text ?? '');
+  } catch {
+    return { ok: false, reason: 'not an IP address' };
+  }
+  const bytes = ipToBytes(value);
+  if ((bytes.length === 4 ? 4 : 6) !== family) return { ok: false, reason: `not ${familyName(family)}` };
+  const reason = family === 4 ? unusable4(bytes) : unusable6(bytes);
+  return reason ? { ok: false, reason } : { ok: true, value };
+}
+
+function unusable4(bytes: Uint8Array): string | undefined {
+  const [a, b] = bytes as unknown as [number, number];
+  if (a === 0) return 'unspecified';
+  if (a === 127) return 'loopback';
+  if (a === 169 && b === 254) return 'link-local';
+  if (a >= 240) return 'reserved or broadcast';
+  return a >= 224 ? 'multicast' : undefined;
+}
+
+function unusable6(bytes: Uint8Array): string | undefined {
+  const zeros = bytes.findIndex((byte) => byte !== 0);
+  if (zeros === -1) return 'unspecified';
+  if (zeros === 15 && bytes[15] === 1) return 'loopback';
+  if (zeros === 10 && bytes[10] === 0xff && bytes[11] === 0xff) return 'IPv4-mapped';
+  if (bytes[0] === 0xfe && (bytes[1]! & 0xc0) === 0x80) return 'link-local';
+  return bytes[0] === 0xff ? 'multicast' : undefined;
+}
+
+/** Counts what is wrong in a slice, so that ten thousand wrong endpoints make one short message. */
+class Complaints {
+  readonly #counts = new Map<string, { count: number; example: string | undefined }>();
+
+  add(reason: string, example?: string): void {
+    const known = this.#counts.get(reason);
+    if (known) known.count++;
+    else this.#counts.set(reason, { count: 1, example });
+  }
+
+  problem(slice: EndpointSlice): Problem | undefined {
+    if (this.#counts.size === 0) return undefined;
+    const { namespace, name } = slice.metadata;
+    const parts = [...this.#counts].map(([reason, { count, example }]) => {
+      const shown = example === undefined ? '' : ` (as ${JSON.stringify(example).slice(0, 60)})`;
+      return `${count} ${reason}${shown}`;
+    });
+    const message = `ignored: ${parts.sort().join(', ')}`;
+    return { kind: 'EndpointSlice', namespace, name, reason: 'InvalidEndpoints', message };
+  }
+}

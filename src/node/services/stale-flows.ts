@@ -1,0 +1,181 @@
+/**
+ * Ends UDP flows whose endpoint is gone. The kernel translates a flow as it decided for its first packet for as long as
+ * packets come, so without this a client of a removed endpoint would talk to nobody for good. TCP stays: its endpoint
+ * closes the connection, or a client notices.
+ *
+ * Cleared are, for UDP frontends: flows to endpoints that left; all flows when the frontend lost its last endpoint or went;
+ * and all when it got its first one (what is there then was never translated and would stay so).
+ *
+ * Nothing is scanned for a change that concerns no UDP frontend. Where one does, everything that a sync has collected is
+ * cleared in one pass over the flows, right after its commit; under a storm one pass serves all syncs of `MIN_PASS_MS`.
+ */
+import { type Clock, systemClock, type Timer } from '../../base/clock.ts';
+import { messageOf } from '../../base/errors.ts';
+import { type Cidr, cidrContains, type Family } from '../../base/ip.ts';
+import type { Logger } from '../../base/log.ts';
+import type { Conntrack, ConntrackFilter, ConntrackFlow } from '../../linux/conntrack.ts';
+import { frontendKey } from './model.ts';
+import type { EndpointText, Placement } from './placement.ts';
+
+/** The least time between the starts of two passes, in milliseconds. */
+const MIN_PASS_MS = 50;
+/**
+ * Up to so many endpoints are deleted by the kernel's own filter (0.5 ms each with 262,144 buckets, IPv4 only: its
+ * comparison of IPv6 addresses is wrong); more, and IPv6, by one dump (10 ms).
+ */
+const MAX_FILTERS = 8;
+
+export interface StaleFlowsOptions {
+  readonly conntrack: Pick<Conntrack, 'list' | 'delete' | 'deleteFlows' | 'count'>;
+  readonly serviceCidrs: readonly Cidr[];
+  readonly log: Logger;
+  readonly clock?: Clock;
+}
+
+/** What is to end at a frontend: flows to these endpoints, or all. */
+interface Doomed {
+  readonly family: Family;
+  endpoints: Set<EndpointText> | 'all';
+}
+
+export class StaleFlows {
+  readonly #options: StaleFlowsOptions;
+  readonly #clock: Clock;
+  readonly #doomed = new Map<string, Doomed>();
+  #lastPass = Number.NEGATIVE_INFINITY;
+  #timer: Timer | undefined;
+  readonly stats = { passes: 0, cleared: 0 };
+
+  constructor(options: StaleFlowsOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+  }
+
+  /** Notes what a change of a frontend makes stale. Call `clear` when the change is in force. */
+  note(before: Placement | undefined, after: Placement | undefined): void {
+    const { frontend } = (after ?? before)!;
+    if (frontend.protocol !== 'udp') return;
+    const old = endpointsOf(before);
+    const next = endpointsOf(after);
+    if (old.size === 0 && next.size === 0) return;
+    const key = frontendKey(frontend);
+    if (old.size === 0 || next.size === 0) {
+      this.#doomed.set(key, { family: frontend.family, endpoints: 'all' });
+      return;
+    }
+    const gone = [...old].filter((endpoint) => !next.has(endpoint));
+    if (gone.length === 0) return;
+    const known = this.#doomed.get(key);
+    if (!known) this.#doomed.set(key, { family: frontend.family, endpoints: new Set(gone) });
+    else if (known.endpoints !== 'all') for (const endpoint of gone) known.endpoints.add(endpoint);
+  }
+
+  /** Ends what was noted, now or a little later when a pass was only just made. Never throws: a failure is logged. */
+  clear(): void {
+    if (this.#doomed.size === 0 || this.#timer) return;
+    const wait = this.#lastPass + MIN_PASS_MS - this.#clock.now();
+    if (wait <= 0) this.#pass();
+    else {
+      this.#timer = this.#clock.after(wait, () => {
+        this.#timer = undefined;
+        this.#pass();
+      });
+    }
+  }
+
+  /** Compares all UDP flows with what is in force: after a start or a rebuild, when nobody knows what changed. */
+  clearAll(placements: ReadonlyMap<string, Placement>): void {
+    this.#doomed.clear();
+    this.#guarded(() => {
+      const addresses = new Set<string>();
+      for (const { frontend } of placements.values()) addresses.add(frontend.address);
+      const isStale = (flow: ConntrackFlow): boolean => {
+        const placement = placements.get(keyOfFlow(flow));
+        if (placement) return !endpointsOf(placement).has(endpointOfFlow(flow));
+        const { destination } = flow.orig;
+        return (
+          this.#options.serviceCidrs.some((cidr) => cidrContains(cidr, destination)) ||
+          (addresses.has(destination) && flow.reply.source !== destination)
+        );
+      };
+      for (const family of [4, 6] as const) this.#end(this.#flows(family).filter(isStale));
+    });
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  #pass(): void {
+    const doomed = new Map(this.#doomed);
+    this.#doomed.clear();
+    this.#lastPass = this.#clock.now();
+    this.#guarded(() => {
+      if (this.#options.conntrack.count() === 0) return;
+      for (const family of [4, 6] as const) {
+        const own = new Map([...doomed].filter(([, each]) => each.family === family));
+        if (own.size === 0) continue;
+        const filters = family === 4 ? filtersFor(own) : undefined;
+        if (filters && filters.length <= MAX_FILTERS) this.#endByFilters(filters);
+        else this.#end(this.#flows(family).filter((flow) => isDoomed(flow, own)));
+      }
+    });
+  }
+
+  #endByFilters(filters: readonly ConntrackFilter[]): void {
+    this.stats.passes++;
+    for (const filter of filters) this.#options.conntrack.delete(filter);
+  }
+
+  #flows(family: Family): readonly ConntrackFlow[] {
+    this.stats.passes++;
+    return this.#options.conntrack.list({ family, protocol: 'udp' });
+  }
+
+  #end(flows: readonly ConntrackFlow[]): void {
+    if (flows.length === 0) return;
+    this.#options.conntrack.deleteFlows(flows);
+    this.stats.cleared += flows.length;
+  }
+
+  #guarded(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#options.log.warn({ error }, `stale UDP flows could not be ended: ${messageOf(error)}`);
+    }
+  }
+}
+
+function isDoomed(flow: ConntrackFlow, doomed: ReadonlyMap<string, Doomed>): boolean {
+  const endpoints = doomed.get(keyOfFlow(flow))?.endpoints;
+  return endpoints === 'all' || (endpoints?.has(endpointOfFlow(flow)) ?? false);
+}
+
+/** The same as filters, one for each endpoint. */
+function filtersFor(doomed: ReadonlyMap<string, Doomed>): readonly ConntrackFilter[] {
+  return [...doomed].flatMap(([key, { family, endpoints }]) => {
+    const [origDestination, , port] = key.split(' . ') as [string, string, string];
+    const base = { family, protocol: 'udp', origDestination, origDestinationPort: Number(port) } as const;
+    if (endpoints === 'all') return [base];
+    return [...endpoints].map((endpoint) => {
+      const [replySource, replyPort] = endpoint.split(' . ') as [string, string];
+      return { ...base, replySource, replySourcePort: Number(replyPort) };
+    });
+  });
+}
+
+const NO_ENDPOINTS: ReadonlySet<EndpointText> = new Set();
+
+function endpointsOf(placement: Placement | undefined): ReadonlySet<EndpointText> {
+  return placement ? new Set([...placement.inside, ...placement.outside]) : NO_ENDPOINTS;
+}
+
+function keyOfFlow({ orig, protocol }: ConntrackFlow): string {
+  return `${orig.destination} . ${protocol} . ${orig.destinationPort}`;
+}
+
+function endpointOfFlow({ reply }: ConntrackFlow): EndpointText {
+  return `${reply.source} . ${reply.sourcePort}`;
+}
