@@ -40,7 +40,7 @@ export function decodeMessages(bytes: Buffer): NetlinkMessage[] {
       sequence: bytes.readUInt32LE(offset + 8),
       payload: bytes.subarray(offset + HEADER_SIZE, offset + length),
     });
-    offset += (length + 3) & ~3;
+    offset += align(length);
   }
   return messages;
 }
@@ -132,8 +132,13 @@ function forEachSpan(bytes: Buffer, from: number, visit: (type: number, start: n
     const length = bytes.readUInt16LE(offset);
     if (length < 4 || offset + length > bytes.length) return;
     visit(bytes.readUInt16LE(offset + 2) & ATTRIBUTE_TYPE_MASK, offset + 4, offset + length);
-    offset += (length + 3) & ~3;
+    offset += align(length);
   }
+}
+
+/** Rounds up to the 4 bytes that netlink aligns to; without bit operations, which would make 2^31 negative. */
+function align(length: number): number {
+  return Math.ceil(length / 4) * 4;
 }
 
 /** What an NLMSG_ERROR or NLMSG_DONE message says. */
@@ -156,7 +161,7 @@ export function decodeAcknowledgement(message: NetlinkMessage): Acknowledgement 
 function attributesOffset({ type, flags, payload }: NetlinkMessage): number {
   if (type === NLMSG_DONE) return 4;
   if ((flags & NLM_F_CAPPED) !== 0 || payload.length < 8) return 4 + HEADER_SIZE;
-  return 4 + ((Math.max(payload.readUInt32LE(4), HEADER_SIZE) + 3) & ~3);
+  return 4 + align(Math.max(payload.readUInt32LE(4), HEADER_SIZE));
 }
 
 /** "aa:bb:cc:dd:ee:ff" from bytes of any length. */

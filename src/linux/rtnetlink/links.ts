@@ -30,7 +30,7 @@ const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const VETH_INFO_PEER = 1;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
-/** Leaves statistics out of answers: half the bytes of a dump. */
+/** Leaves the per-family counters out of answers. */
 const RTEXT_FILTER_SKIP_STATS = 8;
 
 const IFLA_VXLAN = {
