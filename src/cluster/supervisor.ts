@@ -158,7 +158,7 @@ export class Supervisor {
       REGISTRY_PORT,
     );
     writeContainerdConfig({ paths: at, registry: registryHost.replace('https', 'http'), runtime });
-    for (const plugin of ['podwire-cni', 'loopback']) shareFile(prepared.shim, join(at.cniBin, plugin));
+    for (const plugin of ['podwire', 'loopback']) shareFile(prepared.shim, join(at.cniBin, plugin));
     await this.#issueNodeCertificates(node, at, pki);
     this.#run(`${node.name}-agent`, namespace, () => selfCommand(agentArgs(node, at, paths, network)), at.log('agent'));
     await copyContainerdRoot(prepared, at.containerdRoot);
