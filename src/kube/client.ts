@@ -44,6 +44,8 @@ export interface KubeClient {
   /** Replaces the object; Conflict when metadata.resourceVersion is not the current one. */
   update<K extends KindName>(kind: K, object: KindMap[K]): Promise<KindMap[K]>;
   updateStatus<K extends KindName>(kind: K, object: KindMap[K]): Promise<KindMap[K]>;
+  /** PUT of another subresource that carries the whole object: "finalize" of a Namespace. */
+  updateSubresource<K extends KindName>(kind: K, object: KindMap[K], subresource: string): Promise<KindMap[K]>;
   /** The default type is merge. */
   patch<K extends KindName>(kind: K, at: NamespacedName, patch: object, options?: PatchOptions): Promise<KindMap[K]>;
   delete(kind: KindName, at: NamespacedName, options?: DeleteOptions): Promise<void>;

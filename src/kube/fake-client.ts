@@ -91,6 +91,11 @@ export class FakeClient implements KubeClient {
     return this.#write(kind, object as unknown as AnyObject, 'status', 'updateStatus') as unknown as KindMap[K];
   }
 
+  async updateSubresource<K extends KindName>(kind: K, object: KindMap[K], subresource: string): Promise<KindMap[K]> {
+    await this.onRequest?.('update', kind, object.metadata);
+    return this.#write(kind, object as unknown as AnyObject, subresource, 'update') as unknown as KindMap[K];
+  }
+
   async patch<K extends KindName>(
     kind: K,
     at: NamespacedName,
@@ -120,7 +125,9 @@ export class FakeClient implements KubeClient {
     const finalizers = [...(before.metadata.finalizers ?? [])];
     if (options.propagationPolicy === 'Foreground') finalizers.push('foregroundDeletion');
     if (options.propagationPolicy === 'Orphan') finalizers.push('orphan');
-    if (finalizers.length === 0 && (grace === 0 || kind !== 'Pod')) return this.#remove(kind, before);
+    if (finalizers.length === 0 && !hasSpecFinalizers(before) && (grace === 0 || kind !== 'Pod')) {
+      return this.#remove(kind, before);
+    }
     const metadata = {
       ...before.metadata,
       finalizers,
@@ -200,7 +207,8 @@ export class FakeClient implements KubeClient {
     const generation = (before.metadata.generation ?? 1) + (respecified ? 1 : 0);
     after.metadata = { ...after.metadata, uid: before.metadata.uid, generation };
     this.writes.push(`${verb} ${kind} ${keyOf(before)}${subresource ? ` ${subresource}` : ''}`);
-    if (after.metadata.deletionTimestamp && !after.metadata.finalizers?.length && kind !== 'Pod') {
+    const done = !after.metadata.finalizers?.length && !hasSpecFinalizers(after);
+    if (after.metadata.deletionTimestamp && done && kind !== 'Pod') {
       this.#remove(kind, before);
       return after;
     }
@@ -253,6 +261,12 @@ export class FakeClient implements KubeClient {
 
 const hasStatus = (kind: KindName) =>
   ['Pod', 'Node', 'Service', 'Deployment', 'ReplicaSet', 'Namespace', 'NetworkPolicy'].includes(kind);
+
+/** A Namespace stays until its own finalizers are gone too. */
+function hasSpecFinalizers(object: AnyObject): boolean {
+  const { spec } = object as { spec?: { finalizers?: readonly string[] } };
+  return object.kind === 'Namespace' && (spec?.finalizers ?? []).length > 0;
+}
 
 function filterOf(options: ListOptions): Filter {
   const labels = parseSelector(options.labelSelector ?? '');

@@ -95,7 +95,11 @@ export class HttpClient implements KubeClient {
   }
 
   updateStatus<K extends KindName>(kind: K, object: KindMap[K]): Promise<KindMap[K]> {
-    return this.json({ method: 'PUT', path: apiPath(apiResources[kind], object.metadata, 'status'), body: object });
+    return this.updateSubresource(kind, object, 'status');
+  }
+
+  updateSubresource<K extends KindName>(kind: K, object: KindMap[K], subresource: string): Promise<KindMap[K]> {
+    return this.json({ method: 'PUT', path: apiPath(apiResources[kind], object.metadata, subresource), body: object });
   }
 
   patch<K extends KindName>(
