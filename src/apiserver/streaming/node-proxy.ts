@@ -61,7 +61,7 @@ export class NodeProxy {
     const abandon = () => upstream.destroy();
     socket.on('error', abandon).once('close', abandon);
     upstream.on('error', (error) => this.#fail(target, error, (status) => refuseUpgrade(socket, status)));
-    upstream.once('response', (answer) => relayRefusal(answer, socket));
+    upstream.once('response', (answer) => void relayRefusal(answer, socket));
     upstream.once('upgrade', (answer, nodeSocket: Duplex, nodeHead) => {
       socket.off('close', abandon);
       socket.write(switchingProtocols(answer));

@@ -5,11 +5,17 @@ import { StatusError, type StatusReason, statusCodes, statusError } from '../../
 /** Error texts are one line; what is longer is no error text. */
 const MAX_TEXT_BYTES = 50_000;
 
-/** Undefined when the answer is none of an error, or is a Status already; its body is then untouched. */
+/** The Status of a node's error; undefined when the answer is none, or is a Status already: its body is then untouched. */
 export async function nodeRefusal(answer: IncomingMessage): Promise<StatusError | undefined> {
+  const text = await textRefusal(answer);
+  return text === undefined ? undefined : statusOfText(answer.statusCode ?? 500, text);
+}
+
+/** The text of an answer that is an error in text; undefined for any other, whose body is then untouched. */
+export async function textRefusal(answer: IncomingMessage): Promise<string | undefined> {
   const code = answer.statusCode ?? 500;
   if (code < 400 || answer.headers['content-type']?.startsWith('application/json')) return undefined;
-  return statusOfText(code, await readText(answer));
+  return await readText(answer);
 }
 
 /** The Status of an HTTP code and the node's text. */

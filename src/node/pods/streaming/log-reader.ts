@@ -106,7 +106,6 @@ async function* followFile(
     // Decided before the last read: all that was written until then has been printed.
     if (last) return last;
     const { size } = await file.stat();
-    if (size < offset) offset = 0;
     if (await isReplaced(file, path)) last = 'rotated';
     else if (Date.now() - asked >= STATUS_INTERVAL_MS) {
       asked = Date.now();
