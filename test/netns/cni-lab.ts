@@ -59,7 +59,7 @@ export class Lab implements AsyncDisposable {
   private constructor() {
     this.underlay = NetworkNamespace.anonymous();
     this.underlayRtnl = Rtnetlink.open(this.underlay);
-    this.underlayRtnl.createBridge({ name: 'br0', up: true, mtu: 1500 });
+    this.underlayRtnl.createBridge({ name: 'br0', up: true, mtu: 1500, multicastSnooping: false });
   }
 
   static async create(options: LabOptions = {}): Promise<Lab> {
