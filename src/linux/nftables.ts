@@ -1,8 +1,9 @@
 /**
  * nftables in this process, through libnftables: the `nft` language without the `nft` process.
  *
- * A context holds the netlink socket of the namespace it was opened in. Opening one costs 12-16 ms (the library builds
- * its symbol tables), a small transaction in an open one 0.1-0.3 ms: keep it for as long as the namespace is used.
+ * A context holds the netlink socket of the namespace it was opened in. Opening the first one costs 3-16 ms (loading
+ * the library and its symbol tables), a later one 0.1 ms more than a transaction in an open one (0.07-0.3 ms): keep it
+ * for as long as the namespace is used. A refused transaction costs 8-20 ms: the kernel waits for RCU to take it back.
  *
  * `run` is one transaction: the kernel applies all of the text or nothing. `runAsync` does the same on a pool thread.
  * A pool thread stays in the process's own namespace, and libnftables resolves `iif`/`oif` interface names in the
@@ -94,7 +95,7 @@ export class Nftables implements Disposable {
     this.#context = context;
   }
 
-  /** Opens a context inside the namespace, or in the current one. 12-16 ms: keep it. */
+  /** Opens a context inside the namespace, or in the current one. */
   static open(ns?: NetworkNamespace): Nftables {
     using home = NetworkNamespace.current();
     const own = (ns ?? home).duplicate();

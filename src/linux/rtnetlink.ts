@@ -34,6 +34,7 @@ import {
   type LinkChanges,
   type LinkFilter,
   type LinkSettings,
+  matchesLink,
   type VethSettings,
   type VxlanSettings,
 } from './rtnetlink/links.ts';
@@ -50,64 +51,36 @@ import {
   type NeighbourFilter,
   type NeighbourSpec,
 } from './rtnetlink/neighbours.ts';
-import {
-  describeOperation,
-  encodeOperation,
-  failureOf,
-  isDeletion,
-  type Operation,
-  type OperationFailure,
-} from './rtnetlink/operations.ts';
-import type { Device, ResolveDevice } from './rtnetlink/protocol.ts';
+import { describeOperation, encodeOperation, type Operation, type OperationFailure } from './rtnetlink/operations.ts';
+import { type Device, isOn, type ResolveDevice } from './rtnetlink/protocol.ts';
 import {
   decodeRoute,
+  decodeTableRoute,
+  type ExactRouteFilter,
   encodeDumpRoutes,
   encodeLookupRoute,
-  isClonedRoute,
+  matchesRoute,
   type Route,
   type RouteFilter,
   type RouteSpec,
 } from './rtnetlink/routes.ts';
 import { decodeRule, encodeDumpRules, type Rule, type RuleSpec } from './rtnetlink/rules.ts';
+import { runTransaction } from './rtnetlink/transaction.ts';
 
-export type { AddressFilter, AddressSpec, InterfaceAddress } from './rtnetlink/addresses.ts';
-export type {
-  BridgePortSettings,
-  BridgeSettings,
-  Link,
-  LinkChanges,
-  LinkFilter,
-  LinkSettings,
-  NetnsReference,
-  VethSettings,
-  VxlanData,
-  VxlanSettings,
-} from './rtnetlink/links.ts';
-export type { Monitor, MonitorSelection, RtnetlinkEvent } from './rtnetlink/monitor.ts';
-export type {
-  FdbEntry,
-  FdbFilter,
-  FdbSpec,
-  Neighbour,
-  NeighbourFilter,
-  NeighbourSpec,
-  NeighbourState,
-} from './rtnetlink/neighbours.ts';
-export type { Operation, OperationFailure } from './rtnetlink/operations.ts';
+export type * from './rtnetlink/addresses.ts';
+export type * from './rtnetlink/links.ts';
+export type * from './rtnetlink/monitor.ts';
+export type * from './rtnetlink/neighbours.ts';
+export type * from './rtnetlink/operations.ts';
 export type { Device } from './rtnetlink/protocol.ts';
-export type { Nexthop, Route, RouteFilter, RouteNexthop, RouteSpec, RouteType, Scope } from './rtnetlink/routes.ts';
+export type * from './rtnetlink/routes.ts';
 export {
   ROUTE_PROTOCOL_KERNEL,
   ROUTE_PROTOCOL_PODWIRE,
   ROUTE_TABLE_LOCAL,
   ROUTE_TABLE_MAIN,
 } from './rtnetlink/routes.ts';
-export type { Rule, RuleAction, RuleSpec } from './rtnetlink/rules.ts';
-
-/** Bytes of a batch that go into one send: below the socket's send buffer (212,992 bytes by default). */
-const BATCH_BYTES = 128 << 10;
-/** Messages of a batch that go into one send: should all be refused, their answers fit the receive buffer. */
-const BATCH_MESSAGES = 2000;
+export type * from './rtnetlink/rules.ts';
 
 export class Rtnetlink implements Disposable {
   readonly #socket: NetlinkSocket;
@@ -127,12 +100,9 @@ export class Rtnetlink implements Disposable {
 
   links(filter: LinkFilter = {}): Link[] {
     const master = filter.master === undefined ? undefined : this.#resolve(filter.master);
-    return this.#dump(
-      (w) => encodeDumpLinks(w, filter, this.#resolve),
-      'list links',
-      decodeLink,
-      (link) =>
-        (filter.kind === undefined || link.kind === filter.kind) && (master === undefined || link.master === master),
+    const exact = { kind: filter.kind, master };
+    return this.#dump((w) => encodeDumpLinks(w, exact), 'list links', decodeLink).filter((link) =>
+      matchesLink(link, exact),
     );
   }
 
@@ -223,14 +193,9 @@ export class Rtnetlink implements Disposable {
   // --- addresses
 
   addresses(filter: AddressFilter = {}): InterfaceAddress[] {
-    const ifindex = filter.device === undefined ? undefined : this.#resolve(filter.device);
-    return this.#dump(
-      (w) => encodeDumpAddresses(w, filter, this.#resolve),
-      'list addresses',
-      decodeAddress,
-      (address) =>
-        (filter.family === undefined || address.family === filter.family) &&
-        (ifindex === undefined || address.ifindex === ifindex),
+    const exact = this.#exact(filter);
+    return this.#dump((w) => encodeDumpAddresses(w, exact), 'list addresses', decodeAddress).filter((address) =>
+      isOn(address, exact),
     );
   }
 
@@ -251,16 +216,12 @@ export class Rtnetlink implements Disposable {
   // --- routes
 
   routes(filter: RouteFilter = {}): Route[] {
-    const ifindex = filter.device === undefined ? undefined : this.#resolve(filter.device);
-    const matches = (route: Route): boolean =>
-      (filter.family === undefined || route.family === filter.family) &&
-      (filter.table === undefined || route.table === filter.table) &&
-      (filter.protocol === undefined || route.protocol === filter.protocol) &&
-      (filter.type === undefined || route.type === filter.type) &&
-      (ifindex === undefined || route.ifindex === ifindex || route.nexthops.some((hop) => hop.ifindex === ifindex));
+    const exact = this.#exact(filter);
     const families: Family[] = filter.family === undefined ? [4, 6] : [filter.family];
     // One dump per family: a dump over all families stops at the first that has no such table.
-    return families.flatMap((family) => this.#dumpRoutes({ ...filter, family }, matches));
+    return families
+      .flatMap((family) => this.#dumpRoutes({ ...exact, family }))
+      .filter((route) => matchesRoute(route, exact));
   }
 
   /** Throws EEXIST when the same destination, table and metric are there. */
@@ -298,14 +259,9 @@ export class Rtnetlink implements Disposable {
   // --- neighbours and forwarding entries
 
   neighbours(filter: NeighbourFilter = {}): Neighbour[] {
-    const ifindex = filter.device === undefined ? undefined : this.#resolve(filter.device);
-    return this.#dump(
-      (w) => encodeDumpNeighbours(w, filter, this.#resolve),
-      'list neighbours',
-      decodeNeighbour,
-      (neighbour) =>
-        (filter.family === undefined || neighbour.family === filter.family) &&
-        (ifindex === undefined || neighbour.ifindex === ifindex),
+    const exact = this.#exact(filter);
+    return this.#dump((w) => encodeDumpNeighbours(w, exact), 'list neighbours', decodeNeighbour).filter((neighbour) =>
+      isOn(neighbour, exact),
     );
   }
 
@@ -320,12 +276,9 @@ export class Rtnetlink implements Disposable {
 
   /** Forwarding entries of bridges and VXLAN devices. */
   fdb(filter: FdbFilter = {}): FdbEntry[] {
-    const ifindex = filter.device === undefined ? undefined : this.#resolve(filter.device);
-    return this.#dump(
-      (w) => encodeDumpFdb(w, filter, this.#resolve),
-      'list forwarding entries',
-      decodeFdb,
-      (entry) => ifindex === undefined || entry.ifindex === ifindex,
+    const exact = this.#exact(filter);
+    return this.#dump((w) => encodeDumpFdb(w, exact), 'list forwarding entries', decodeFdb).filter(
+      ({ ifindex }) => exact.device === undefined || ifindex === exact.device,
     );
   }
 
@@ -346,10 +299,7 @@ export class Rtnetlink implements Disposable {
   // --- rules
 
   rules(family?: Family): Rule[] {
-    return this.#dump(
-      (w) => encodeDumpRules(w, family),
-      'list rules',
-      decodeRule,
+    return this.#dump((w) => encodeDumpRules(w, family), 'list rules', decodeRule).filter(
       (rule) => family === undefined || rule.family === family,
     );
   }
@@ -369,27 +319,7 @@ export class Rtnetlink implements Disposable {
    * were refused. Deleting what is absent is no failure. Device names are looked up once.
    */
   transaction(operations: readonly Operation[]): OperationFailure[] {
-    const failures: OperationFailure[] = [];
-    const resolve = this.#cachedResolve();
-    let writer = new MessageWriter(4096);
-    let batch: Operation[] = [];
-    const flush = (): void => {
-      failures.push(...this.#sendBatch(writer, batch));
-      writer = new MessageWriter(4096);
-      batch = [];
-    };
-    for (const operation of operations) {
-      try {
-        encodeOperation(writer, operation, resolve);
-        batch.push(operation);
-      } catch (error) {
-        writer.truncate(batch.length);
-        failures.push(failureOf(operation, error));
-      }
-      if (writer.length >= BATCH_BYTES || batch.length >= BATCH_MESSAGES) flush();
-    }
-    flush();
-    return failures.filter(({ operation, error }) => !(isDeletion(operation) && isNotFound(error)));
+    return runTransaction(this.#socket, operations, this.#resolve);
   }
 
   /** Reports changes until closed. `onResync`: some were lost, read everything again. */
@@ -433,29 +363,19 @@ export class Rtnetlink implements Disposable {
     return settings.netns === undefined ? this.#resolve(settings.name) : 0;
   }
 
-  #dump<T>(
-    encode: (w: MessageWriter) => void,
-    operation: string,
-    decode: (payload: Buffer) => T | undefined,
-    matches: (item: T) => boolean,
-  ): T[] {
+  /** The kernel filters where it can; older ones leave it to the reader, so the result is to be filtered again. */
+  #dump<T>(encode: (w: MessageWriter) => void, operation: string, decode: (payload: Buffer) => T | undefined): T[] {
     const write = (): MessageWriter => {
       const writer = new MessageWriter();
       encode(writer);
       return writer;
     };
-    // The kernel filters where it can; older ones leave it to the reader.
-    return this.#socket.dump(write, operation, ({ payload }) => decode(payload)).filter(matches);
+    return this.#socket.dump(write, operation, ({ payload }) => decode(payload));
   }
 
-  #dumpRoutes(filter: RouteFilter, matches: (route: Route) => boolean): Route[] {
+  #dumpRoutes(filter: ExactRouteFilter): Route[] {
     try {
-      return this.#dump(
-        (w) => encodeDumpRoutes(w, filter, this.#resolve),
-        'list routes',
-        (payload) => (isClonedRoute(payload) ? undefined : decodeRoute(payload)),
-        matches,
-      );
+      return this.#dump((w) => encodeDumpRoutes(w, filter), 'list routes', decodeTableRoute);
     } catch (error) {
       // "FIB table does not exist": no routes.
       if (filter.table !== undefined && isNotFound(error)) return [];
@@ -463,11 +383,9 @@ export class Rtnetlink implements Disposable {
     }
   }
 
-  #sendBatch(writer: MessageWriter, batch: readonly Operation[]): OperationFailure[] {
-    return this.#socket.batch(writer, 'send a batch of changes').map(({ index, errno, message }) => {
-      const operation = batch[index]!;
-      return { operation, error: new KernelError(describeOperation(operation), errno, message) };
-    });
+  /** The filter with its device as an ifindex. */
+  #exact<Filter extends { readonly device?: Device }>(filter: Filter): Filter & { readonly device?: number } {
+    return { ...filter, device: filter.device === undefined ? undefined : this.#resolve(filter.device) };
   }
 
   #ifindexOf(device: Device): number {
@@ -475,15 +393,5 @@ export class Rtnetlink implements Disposable {
     const link = this.link(device);
     if (link === undefined) throw new KernelError(`find link ${device}`, ERRNO['ENODEV']!, 'no such link');
     return link.ifindex;
-  }
-
-  #cachedResolve(): ResolveDevice {
-    const known = new Map<string, number>();
-    return (device) => {
-      if (typeof device === 'number') return device;
-      const ifindex = known.get(device) ?? this.#ifindexOf(device);
-      known.set(device, ifindex);
-      return ifindex;
-    };
   }
 }

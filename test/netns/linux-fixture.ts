@@ -14,10 +14,21 @@ export function namespaces(): (name: string) => NetworkNamespace {
   if (skip) return () => NetworkNamespace.anonymous();
   const folder = mkdtempSync(`/run/podwire-test-${process.pid}-`);
   const open: NetworkNamespace[] = [];
-  after(() => {
+  const cleanUp = (): void => {
     for (const ns of open) ns.close();
     for (const name of readdirSync(folder)) NetworkNamespace.delete(join(folder, name));
     rmSync(folder, { recursive: true });
+  };
+  // The runner ends a file that takes too long with SIGTERM; after() is not called then.
+  const onSignal = (): never => {
+    cleanUp();
+    process.exit(1);
+  };
+  const signals = ['SIGTERM', 'SIGINT'] as const;
+  for (const signal of signals) process.once(signal, onSignal);
+  after(() => {
+    for (const signal of signals) process.off(signal, onSignal);
+    cleanUp();
   });
   return (name) => {
     const ns = NetworkNamespace.create(join(folder, name));

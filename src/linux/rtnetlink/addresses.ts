@@ -84,10 +84,10 @@ function writeAddress(w: MessageWriter, spec: AddressSpec, resolve: ResolveDevic
   if (spec.metric !== undefined) w.attrU32(IFA.metric, spec.metric);
 }
 
-export function encodeDumpAddresses(w: MessageWriter, filter: AddressFilter, resolve: ResolveDevice): void {
+export function encodeDumpAddresses(w: MessageWriter, filter: AddressFilter & { readonly device?: number }): void {
   w.message(RTM.getAddress, NLM_F_DUMP);
   w.u8(afOf(filter.family)).zeros(3);
-  w.u32(filter.device === undefined ? 0 : resolve(filter.device));
+  w.u32(filter.device ?? 0);
 }
 
 /** Decodes the payload of RTM_NEWADDR or RTM_DELADDR. */

@@ -307,11 +307,19 @@ export interface LinkFilter {
   readonly master?: Device;
 }
 
-export function encodeDumpLinks(w: MessageWriter, filter: LinkFilter, resolve: ResolveDevice): void {
+/** A filter whose bridge is known by its ifindex. */
+export type ExactLinkFilter = LinkFilter & { readonly master?: number };
+
+/** Whether a link is one of those. */
+export function matchesLink(link: Link, { kind, master }: ExactLinkFilter): boolean {
+  return (kind === undefined || link.kind === kind) && (master === undefined || link.master === master);
+}
+
+export function encodeDumpLinks(w: MessageWriter, filter: ExactLinkFilter): void {
   w.message(RTM.getLink, NLM_F_DUMP);
   writeHeader(w, 0);
   w.attrU32(IFLA.extMask, RTEXT_FILTER_SKIP_STATS);
-  if (filter.master !== undefined) w.attrU32(IFLA.master, resolve(filter.master));
+  if (filter.master !== undefined) w.attrU32(IFLA.master, filter.master);
   const { kind } = filter;
   if (kind !== undefined) w.nest(IFLA.linkInfo, () => w.attrString(IFLA_INFO_KIND, kind));
 }

@@ -7,7 +7,7 @@ import { decodeAddress, type InterfaceAddress } from './addresses.ts';
 import { decodeLink, type Link } from './links.ts';
 import { decodeFdb, decodeNeighbour, type FdbEntry, type Neighbour } from './neighbours.ts';
 import { RTM, RTNLGRP } from './protocol.ts';
-import { decodeRoute, isClonedRoute, type Route } from './routes.ts';
+import { decodeTableRoute, type Route } from './routes.ts';
 import { decodeRule, type Rule } from './rules.ts';
 
 /** What to be told about. */
@@ -99,7 +99,7 @@ export function decodeEvent({ type, payload }: NetlinkMessage): RtnetlinkEvent |
     }
     case RTM.newRoute:
     case RTM.delRoute: {
-      const route = isClonedRoute(payload) ? undefined : decodeRoute(payload);
+      const route = decodeTableRoute(payload);
       return route && { kind: 'route', action: type === RTM.newRoute ? 'set' : 'deleted', route };
     }
     case RTM.newNeighbour:

@@ -108,10 +108,10 @@ function writeNeighbour(w: MessageWriter, spec: NeighbourSpec, resolve: ResolveD
   w.attrIp(NDA.destination, spec.address);
 }
 
-export function encodeDumpNeighbours(w: MessageWriter, filter: NeighbourFilter, resolve: ResolveDevice): void {
+export function encodeDumpNeighbours(w: MessageWriter, filter: NeighbourFilter & { readonly device?: number }): void {
   w.message(RTM.getNeighbour, NLM_F_DUMP);
   writeHeader(w, afOf(filter.family), 0, 0, filter.proxy ? NTF_PROXY : 0);
-  if (filter.device !== undefined) w.attrU32(NDA.ifindex, resolve(filter.device));
+  if (filter.device !== undefined) w.attrU32(NDA.ifindex, filter.device);
 }
 
 /** Decodes the payload of RTM_NEWNEIGH or RTM_DELNEIGH of an IP family; undefined for anything else. */
@@ -156,10 +156,10 @@ function writeFdb(w: MessageWriter, spec: FdbSpec, resolve: ResolveDevice): void
   if (spec.vni !== undefined) w.attrU32(NDA.vni, spec.vni);
 }
 
-export function encodeDumpFdb(w: MessageWriter, filter: FdbFilter, resolve: ResolveDevice): void {
+export function encodeDumpFdb(w: MessageWriter, filter: { readonly device?: number }): void {
   w.message(RTM.getNeighbour, NLM_F_DUMP);
   writeHeader(w, AF_BRIDGE, 0, 0, 0);
-  if (filter.device !== undefined) w.attrU32(NDA.ifindex, resolve(filter.device));
+  if (filter.device !== undefined) w.attrU32(NDA.ifindex, filter.device);
 }
 
 /** Decodes the payload of a neighbour message of the bridge family. */

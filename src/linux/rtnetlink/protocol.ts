@@ -86,3 +86,14 @@ export function parsePrefixed(text: string): { address: string; family: Family; 
   }
   return { address, family, prefix };
 }
+
+/** Whether an object belongs to the device and the family of a filter, where it names them. */
+export function isOn(
+  item: { readonly family: Family; readonly ifindex: number },
+  filter: { readonly family?: Family; readonly device?: number },
+): boolean {
+  return (
+    (filter.family === undefined || item.family === filter.family) &&
+    (filter.device === undefined || item.ifindex === filter.device)
+  );
+}

@@ -204,7 +204,22 @@ function writeMultipath(w: MessageWriter, family: Family, nexthops: readonly Nex
   });
 }
 
-export function encodeDumpRoutes(w: MessageWriter, filter: RouteFilter, resolve: ResolveDevice): void {
+/** A filter whose device is known by its ifindex. */
+export type ExactRouteFilter = RouteFilter & { readonly device?: number };
+
+/** Whether a route is one of those. */
+export function matchesRoute(route: Route, filter: ExactRouteFilter): boolean {
+  const { device } = filter;
+  return (
+    (filter.family === undefined || route.family === filter.family) &&
+    (filter.table === undefined || route.table === filter.table) &&
+    (filter.protocol === undefined || route.protocol === filter.protocol) &&
+    (filter.type === undefined || route.type === filter.type) &&
+    (device === undefined || route.ifindex === device || route.nexthops.some((hop) => hop.ifindex === device))
+  );
+}
+
+export function encodeDumpRoutes(w: MessageWriter, filter: ExactRouteFilter): void {
   w.message(RTM.getRoute, NLM_F_DUMP);
   const table = filter.table ?? 0;
   w.u8(afOf(filter.family)).zeros(3);
@@ -213,7 +228,7 @@ export function encodeDumpRoutes(w: MessageWriter, filter: RouteFilter, resolve:
     .u8(0);
   w.u8(filter.type === undefined ? 0 : types.number(filter.type)).u32(0);
   if (filter.table !== undefined) w.attrU32(RTA.table, filter.table);
-  if (filter.device !== undefined) w.attrU32(RTA.oif, resolve(filter.device));
+  if (filter.device !== undefined) w.attrU32(RTA.oif, filter.device);
 }
 
 /** Asks which route a packet to this address would take. */
@@ -226,7 +241,7 @@ export function encodeLookupRoute(w: MessageWriter, address: string): void {
   w.attrIp(RTA.destination, address);
 }
 
-/** Decodes the payload of RTM_NEWROUTE or RTM_DELROUTE; undefined for cached clones and other families. */
+/** Decodes the payload of RTM_NEWROUTE or RTM_DELROUTE; undefined for other families. */
 export function decodeRoute(payload: Buffer): Route | undefined {
   if (payload.length < 12) return undefined;
   const family = familyOfAf(payload.readUInt8(0));
@@ -253,9 +268,10 @@ export function decodeRoute(payload: Buffer): Route | undefined {
   };
 }
 
-/** Whether the route is a cached clone (an IPv6 exception, or the answer of a lookup), not one of a table. */
-export function isClonedRoute(payload: Buffer): boolean {
-  return payload.length >= 12 && (payload.readUInt32LE(8) & RTM_F_CLONED) !== 0;
+/** As `decodeRoute`, but undefined for a cached clone (an IPv6 exception, the answer of a lookup) too. */
+export function decodeTableRoute(payload: Buffer): Route | undefined {
+  const isClone = payload.length >= 12 && (payload.readUInt32LE(8) & RTM_F_CLONED) !== 0;
+  return isClone ? undefined : decodeRoute(payload);
 }
 
 function decodeGateway(attributes: Attributes): IpAddress | undefined {
