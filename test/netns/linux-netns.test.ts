@@ -91,9 +91,6 @@ test('pool threads and later children stay in the namespace of the process', { s
   ns.run(() => 0);
   const home = own();
   await Promise.all(Array.from({ length: 16 }, () => stat('/')));
-  for (const task of execFileSync('ls', ['/proc/self/task'], { encoding: 'utf8' }).trim().split('\n')) {
-    assert.ok(task);
-  }
   const tasks = spawnSync('sh', ['-c', `readlink /proc/${process.pid}/task/*/ns/net`], { encoding: 'utf8' });
   assert.deepEqual(new Set(tasks.stdout.trim().split('\n')), new Set([home]));
   assert.equal(execFileSync('readlink', ['/proc/self/ns/net'], { encoding: 'utf8' }).trim(), home);
