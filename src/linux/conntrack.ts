@@ -21,10 +21,10 @@ import {
   matchesFilter,
 } from './conntrack/codec.ts';
 import { ERRNO, hasCode, isNotFound, KernelError } from './errors.ts';
+import { type Monitor, watchNotifications } from './netlink/notifications.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from './netlink/socket.ts';
 import { MessageWriter } from './netlink/writer.ts';
 import { NetworkNamespace } from './netns.ts';
-import { type Monitor, watchNotifications } from './rtnetlink/monitor.ts';
 
 export type { ConntrackFilter, ConntrackFlow, FlowProtocol, FlowTuple } from './conntrack/codec.ts';
 export { matchesFilter } from './conntrack/codec.ts';

@@ -119,3 +119,27 @@ test('an anonymous namespace ends with its handle, and a closed handle says so',
   ns.close();
   assert.throws(() => ns.run(() => 0), /closed/);
 });
+
+test('a way back that fails ends the process', { skip }, () => {
+  const script = `
+    import { closeSync, readdirSync, readlinkSync } from 'node:fs';
+    import { NetworkNamespace } from '${new URL('../../src/linux/netns.ts', import.meta.url).href}';
+    const ns = NetworkNamespace.anonymous();
+    ns.run(() => {
+      for (const fd of readdirSync('/proc/self/fd')) {
+        let target = '';
+        try { target = readlinkSync('/proc/self/fd/' + fd); } catch {}
+        if (target.startsWith('net:[')) closeSync(Number(fd));
+      }
+    });
+    console.log('went on');
+  `;
+  const { signal, stdout, stderr } = spawnSync(
+    'sh',
+    ['-c', 'ulimit -c 0; exec "$0" --input-type=module -e "$1"', process.execPath, script],
+    { encoding: 'utf8' },
+  );
+  assert.equal(signal, 'SIGABRT');
+  assert.equal(stdout, '');
+  assert.match(stderr, /cannot leave a network namespace/);
+});

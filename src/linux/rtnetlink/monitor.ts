@@ -1,5 +1,6 @@
 /** Notifications of a namespace's links, addresses, routes, neighbours and rules, as they happen. */
-import { watchReadable } from '../fd-watch.ts';
+
+import { type Monitor, watchNotifications } from '../netlink/notifications.ts';
 import type { NetlinkMessage } from '../netlink/reader.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../netlink/socket.ts';
 import type { NetworkNamespace } from '../netns.ts';
@@ -20,6 +21,8 @@ export interface MonitorSelection {
   readonly rules?: boolean;
 }
 
+export type { Monitor } from '../netlink/notifications.ts';
+
 export type RtnetlinkEvent = { readonly action: 'set' | 'deleted' } & (
   | { readonly kind: 'link'; readonly link: Link }
   | { readonly kind: 'address'; readonly address: InterfaceAddress }
@@ -28,13 +31,6 @@ export type RtnetlinkEvent = { readonly action: 'set' | 'deleted' } & (
   | { readonly kind: 'fdb'; readonly entry: FdbEntry }
   | { readonly kind: 'rule'; readonly rule: Rule }
 );
-
-/** Something that reports until it is closed. */
-export interface Monitor extends Disposable {
-  close(): void;
-  /** Lets the process end although the monitor is open. */
-  unref(): void;
-}
 
 /**
  * Reports every change from now on. `onResync` means that the kernel dropped notifications because they were not
@@ -54,22 +50,6 @@ export function openMonitor(
     },
     onResync,
   );
-}
-
-/** Takes the notifications of a socket whenever some have arrived; owns the socket. */
-export function watchNotifications(
-  socket: NetlinkSocket,
-  onMessage: (message: NetlinkMessage) => void,
-  onResync: () => void,
-): Monitor {
-  const watch = watchReadable(socket.fd, () => {
-    if (socket.takeArrived(onMessage) === 'overrun') onResync();
-  });
-  const close = (): void => {
-    watch.close();
-    socket.close();
-  };
-  return { close, unref: () => watch.unref(), [Symbol.dispose]: close };
 }
 
 function groupsOf(selection: MonitorSelection): number[] {
