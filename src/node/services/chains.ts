@@ -3,6 +3,9 @@
  * them, one for each endpoint COUNT and one for each affinity timeout. Their number never grows with the Services.
  *
  * `numgen random mod K` takes constants only, hence a chain for each count. docs/services.md draws a packet's path.
+ *
+ * The slot (or, with affinity, the id) goes through the connection's mark, which keeps it. A map keyed with `typeof …
+ * numgen …` would not need that, but nft 1.0.6 cannot add a rule to it later ("conflicting protocols: ip vs. th").
  */
 import { type Cidr, type Family, formatCidr } from '../../base/ip.ts';
 import { MASQUERADE_MARK } from '../../base/packet-marks.ts';
@@ -50,21 +53,20 @@ ${renderAffinityChains(family)}
 }
 
 function renderMaps(family: Family, { podCidrs, serviceCidrs }: ClusterAddresses): string {
-  const { ip, address, frontend } = words(family);
+  const { address } = words(family);
   const key = `${address} . inet_proto . inet_service`;
-  const slot = `${frontend} . numgen random mod 16777216`;
-  const clients = family === 4 ? `typeof ${ip} saddr . ${frontend} : ct mark` : 'type mark : mark';
+  const clients = family === 4 ? `type ipv4_addr . ${key} : mark` : 'type mark : mark';
   const interval = (cidrs: readonly Cidr[]) => {
     const elements = cidrElements(cidrs, family);
     return `type ${address}; flags interval;${elements.length > 0 ? ` elements = { ${elements.join(', ')} };` : ''}`;
   };
   return `  map services { type ${key} : mark; }
   map outside-services { type ${key} : mark; }
-  map endpoints { typeof ${slot} : ${ip} daddr . th dport; }
+  map endpoints { type ${key} . mark : ${address} . inet_service; }
   map affinity-counts { type ${key} : mark; }
   map affinity-local-counts { type ${key} : mark; }
-  map affinity-picks { typeof ${slot} : ct mark; }
-  map affinity-endpoints { typeof ${frontend} . ct mark : ${ip} daddr . th dport; }
+  map affinity-picks { type ${key} . mark : mark; }
+  map affinity-endpoints { type ${key} . mark : ${address} . inet_service; }
   map affinity-clients { ${clients}; flags dynamic,timeout; size 262144; timeout 3h; }
   map affinity-local-clients { ${clients}; flags dynamic,timeout; size 262144; timeout 3h; }
   map dispatch { type mark : verdict; elements = { ${hex(REJECT_CODE)} : goto refuse, ${hex(DROP_CODE)} : drop }; }
@@ -196,7 +198,10 @@ export function chainOfCode(family: Family, code: number): DemandedChain | undef
  */
 function randomChain(family: Family, name: string, code: number, slot: string): DemandedChain {
   const { ip, frontend } = words(family);
-  const rules = [`meta mark set meta mark & ${MASQUERADE} dnat ${ip} to ${frontend} . ${slot} map @endpoints`, 'drop'];
+  const rules = [
+    `meta mark set meta mark & ${MASQUERADE} ct mark set ${slot} dnat ${ip} to ${frontend} . ct mark map @endpoints`,
+    'drop',
+  ];
   return { name, rules, map: 'dispatch', element: `${hex(code)} : goto ${name}`, needs: [] };
 }
 
@@ -251,7 +256,7 @@ export function chainOfCount(family: Family, scope: 'cluster' | 'local', count: 
     name,
     map: `${kind}-dispatch`,
     element: `${hex(count)} : jump ${name}`,
-    rules: [`ct mark set ${frontend} . ${slot} map @affinity-picks`],
+    rules: [`ct mark set ${slot} ct mark set ${frontend} . ct mark map @affinity-picks`],
     needs: [],
   };
 }

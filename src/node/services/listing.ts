@@ -4,8 +4,8 @@
  */
 import type { Family } from '../../base/ip.ts';
 import type { Nftables } from '../../linux/nftables.ts';
-import { changeFrontend } from './changes.ts';
 import type { ClusterAddresses } from './chains.ts';
+import { changeFrontend } from './changes.ts';
 import { ElementChanges, TableState } from './element-changes.ts';
 import type { Placement } from './placement.ts';
 import { ELEMENT_MAPS, LOCAL_SLOT, tableOf } from './schema.ts';
@@ -48,14 +48,17 @@ export function canonicalListing(lines: readonly string[]): readonly string[] {
 /** The elements of a family's table in the kernel. */
 export function kernelListing(nft: Pick<Nftables, 'listJson'>, family: Family): readonly string[] {
   const lines: string[] = [];
-  const names = new Set<string>(ELEMENT_MAPS);
-  for (const item of nft.listJson(`table ${tableOf(family)}`) as Item[]) {
-    const set = item.map ?? item.set;
-    if (!set || !names.has(set.name)) continue;
-    for (const element of set.elem ?? []) lines.push(`${set.name} ${elementText(element, item.map !== undefined)}`);
+  for (const name of ELEMENT_MAPS) {
+    const isMap = !PLAIN_SETS.has(name);
+    // One by one: libnftables 1.0.6 cannot print these tables' rules as JSON.
+    const items = nft.listJson(`${isMap ? 'map' : 'set'} ${tableOf(family)} ${name}`) as Item[];
+    for (const item of items)
+      for (const element of (item.map ?? item.set)?.elem ?? []) lines.push(`${name} ${elementText(element, isMap)}`);
   }
   return lines.sort();
 }
+
+const PLAIN_SETS: ReadonlySet<string> = new Set(['firewalled', 'firewall-allowed', 'hairpin', 'service-addresses']);
 
 interface Item {
   readonly map?: Named;

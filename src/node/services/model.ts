@@ -198,7 +198,8 @@ function mergeEndpoints(
 }
 
 function readiness(endpoint: SliceEndpoint): number {
-  return (endpoint.ready ? 4 : 0) + (endpoint.serving ? 2 : 0) + (endpoint.local ? 1 : 0);
+  const isDraining = endpoint.serving && endpoint.terminating;
+  return (endpoint.ready ? 4 : isDraining ? 2 : 0) + (endpoint.local ? 1 : 0);
 }
 
 interface PortContext {
