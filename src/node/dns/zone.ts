@@ -79,15 +79,14 @@ export class Zone {
 
   /** The answer to a question, or undefined when the name is not ours. The name is lower case, without the final dot. */
   resolve(name: string, type: number): Answer | undefined {
-    if (name === this.#options.domain || name.endsWith(this.#suffix))
-      return this.#answer(name, type, this.#lookup(name));
+    if (name === this.#options.domain || name.endsWith(this.#suffix)) return this.#answer(type, this.#lookup(name));
     const address = addressOfReverseName(name);
     if (address === undefined || !this.#options.reverseCidrs.some((cidr) => cidrContains(cidr, address)))
       return undefined;
-    return this.#answer(name, type, this.#reverse(name, address));
+    return this.#answer(type, this.#reverse(name, address));
   }
 
-  #answer(name: string, type: number, lookup: Lookup): Answer {
+  #answer(type: number, lookup: Lookup): Answer {
     const authority = [this.#soa()];
     if (lookup.kind === 'nothing') {
       return { rcode: Rcode.nxDomain, authoritative: true, answers: [], authority, additional: [] };
