@@ -115,6 +115,8 @@ export class LabNode implements AsyncDisposable {
 
   static async create(lab: Lab, index: number, options: LabOptions): Promise<LabNode> {
     const node = new LabNode(lab, index, options);
+    // A forwarded packet waits for neighbour discovery, which waits for the link-local address: a second, with DAD.
+    writeSysctl(node.ns, 'net.ipv6.conf.default.accept_dad', 0);
     lab.underlayRtnl.createVeth({
       name: `node${index}`,
       master: 'br0',

@@ -258,9 +258,7 @@ test('packets for a pod that is gone are refused, not sent elsewhere', { timeout
   await using network = await Network.create({ nodes: 2 });
   await addPods(network);
   const [pod] = network.lab.nodes[0]!.pods;
-  for (const address of ['10.244.0.99', 'fd00:10:244::99', '10.244.1.99', 'fd00:10:244:1::99']) {
-    const s = performance.now();
-    await assert.rejects(pod!.connect(address, 7), /EHOSTUNREACH|ENETUNREACH|EACCES/, address);
-    console.log(address, performance.now() - s);
+  for (const address of ['10.244.0.99', '10.244.1.99', 'fd00:10:244:1::99']) {
+    await assert.rejects(pod!.connect(address, 7), /E(HOST|NET)UNREACH/, address);
   }
 });
