@@ -44,6 +44,7 @@ export class AddressTable {
     this.#released.delete(attachment.uid);
     this.#attachments.set(attachment.uid, attachment);
     for (const address of attachment.addresses) {
+      this.#takeFrom(this.#attachedTo.get(address), address);
       this.#attachedTo.set(address, attachment.uid);
       this.#onChange(address);
     }
@@ -56,6 +57,12 @@ export class AddressTable {
     this.claim(uid, []);
     this.#released.add(uid);
     if (this.#released.size > maxReleased) this.#released.delete(this.#released.values().next().value!);
+  }
+
+  /** The plugin gave an address to a new pod, so the old one lost it, even when nobody said so. */
+  #takeFrom(uid: string | undefined, address: IpAddress): void {
+    const old = uid === undefined ? undefined : this.#attachments.get(uid);
+    if (old) this.#attachments.set(old.uid, { ...old, addresses: old.addresses.filter((each) => each !== address) });
   }
 
   #drop(uid: string): void {

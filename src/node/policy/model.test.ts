@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { parseIp } from '../../base/ip.ts';
 import { keyOf } from '../../kube/names.ts';
+import type { Namespace, NetworkPolicy, Pod } from '../../kube/types.ts';
+import type { Attachment } from './addresses.ts';
 import { setDeclarations } from './elements.ts';
 import { PolicyModel } from './model.ts';
 import { type ClusterState, evaluator } from './oracle.ts';
@@ -61,65 +64,77 @@ test('and over every packet of a few clusters', () => {
   );
 });
 
-type Change = (model: PolicyModel, state: Map<string, object>) => void;
+/** What happens to a cluster, and to its picture that a fresh start is made from. */
+type Change =
+  | { readonly what: 'set pod' | 'delete pod' | 'attach' | 'detach'; readonly object: Pod }
+  | { readonly what: 'set policy' | 'delete policy'; readonly object: NetworkPolicy }
+  | { readonly what: 'set namespace' | 'delete namespace'; readonly object: Namespace }
+  | { readonly what: 'settle' };
+type Picture = Map<string, object>;
 
 const change: fc.Arbitrary<Change> = fc.oneof(
-  randomPod.map(
-    (pod): Change =>
-      (model, state) => {
-        model.setPod(pod);
-        state.set(`pod ${keyOf(pod)}`, pod);
-      },
-  ),
-  randomPod.map(
-    (pod): Change =>
-      (model, state) => {
-        model.deletePod(keyOf(pod));
-        state.delete(`pod ${keyOf(pod)}`);
-      },
-  ),
-  randomPolicy.map(
-    (policy): Change =>
-      (model, state) => {
-        model.setPolicy(policy);
-        state.set(`policy ${keyOf(policy)}`, policy);
-      },
-  ),
-  randomPolicy.map(
-    (policy): Change =>
-      (model, state) => {
-        model.deletePolicy(keyOf(policy));
-        state.delete(`policy ${keyOf(policy)}`);
-      },
-  ),
-  randomNamespace.map(
-    (namespace): Change =>
-      (model, state) => {
-        model.setNamespace(namespace);
-        state.set(`namespace ${keyOf(namespace)}`, namespace);
-      },
-  ),
-  randomNamespace.map(
-    (namespace): Change =>
-      (model, state) => {
-        model.deleteNamespace(namespace.metadata.name);
-        state.delete(`namespace ${keyOf(namespace)}`);
-      },
-  ),
-  fc.constant<Change>((model) => model.settle()),
+  fc.record({ what: fc.constantFrom('set pod', 'set pod', 'delete pod', 'attach', 'detach'), object: randomPod }),
+  fc.record({ what: fc.constantFrom('set policy', 'set policy', 'delete policy'), object: randomPolicy }),
+  fc.record({ what: fc.constantFrom('set namespace', 'set namespace', 'delete namespace'), object: randomNamespace }),
+  fc.constant<Change>({ what: 'settle' }),
 );
+
+function applyChange(each: Change, model: PolicyModel, picture: Picture): void {
+  if (each.what === 'settle') return model.settle();
+  const [verb, kind] = each.what.split(' ');
+  const key = `${kind} ${keyOf(each.object)}`;
+  if (verb === 'set') picture.set(key, each.object);
+  switch (each.what) {
+    case 'set pod':
+      return model.setPod(each.object);
+    case 'delete pod':
+      if (picture.delete(key)) picture.delete(`detached ${each.object.metadata.uid}`);
+      return model.deletePod(keyOf(each.object));
+    case 'set policy':
+      return void model.setPolicy(each.object);
+    case 'delete policy':
+      picture.delete(key);
+      return model.deletePolicy(keyOf(each.object));
+    case 'set namespace':
+      return model.setNamespace(each.object);
+    case 'delete namespace':
+      picture.delete(key);
+      return model.deleteNamespace(each.object.metadata.name);
+    case 'attach':
+      return model.attach(drawAttachment(each.object, picture));
+    case 'detach':
+      picture.delete(`attached ${each.object.metadata.uid}`);
+      picture.set(`detached ${each.object.metadata.uid}`, each.object.metadata);
+      return model.detach(each.object.metadata.uid);
+  }
+}
+
+/** The last one to attach has the address. */
+function drawAttachment(pod: Pod, picture: Picture): Attachment {
+  const { namespace, name, uid } = pod.metadata;
+  const addresses = (pod.status?.podIPs ?? []).map(({ ip }) => parseIp(ip!));
+  picture.delete(`detached ${uid}`);
+  picture.delete(`attached ${uid}`);
+  for (const other of objectsOf<Attachment>(picture, 'attached')) {
+    const left = other.addresses.filter((address) => !addresses.includes(address));
+    picture.set(`attached ${other.uid}`, { ...other, addresses: left });
+  }
+  const attachment = { uid, namespace, name, addresses };
+  picture.set(`attached ${uid}`, attachment);
+  return attachment;
+}
 
 function objectsOf<T>(state: ReadonlyMap<string, object>, kind: string): T[] {
   return [...state].filter(([key]) => key.startsWith(`${kind} `)).map(([, object]) => object as T);
 }
 
 test('any sequence of changes ends in the state of a fresh start, and the differences add up to it', () => {
-  const runs = fc.property(fc.array(change, { minLength: 1, maxLength: 60 }), (changes) => {
+  const runs = fc.property(fc.array(change, { maxLength: 80, size: 'max' }), (changes) => {
     const model = new PolicyModel({ nodeName: 'n1' });
     const state = new Map<string, object>();
     const kernel = new Map<string, Map<string, string>>();
-    for (const apply of [...changes, (each: PolicyModel) => each.settle()]) {
-      apply(model, state);
+    for (const each of [...changes, { what: 'settle' } as const]) {
+      applyChange(each, model, state);
       for (const { set, key, before, after } of model.elements.take()) {
         const elements = kernel.get(set) ?? new Map<string, string>();
         kernel.set(set, elements);
@@ -133,10 +148,13 @@ test('any sequence of changes ends in the state of a fresh start, and the differ
       namespaces: objectsOf(state, 'namespace'),
       policies: objectsOf(state, 'policy'),
     });
+    for (const attachment of objectsOf<Attachment>(state, 'attached')) fresh.attach(attachment);
+    for (const { uid } of objectsOf<Attachment>(state, 'detached')) fresh.detach(uid);
+    fresh.settle();
     assert.equal(renderTable(model.elements), renderTable(fresh.elements));
     for (const set of Object.keys(setDeclarations)) {
       assert.deepEqual(new Map([...(kernel.get(set) ?? [])].sort()), new Map([...fresh.elements.entries(set)].sort()));
     }
   });
-  fc.assert(runs, { numRuns: 400 });
+  fc.assert(runs, { numRuns: 1000 });
 });

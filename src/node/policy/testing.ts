@@ -132,27 +132,38 @@ const port: fc.Arbitrary<networkingv1.NetworkPolicyPort> = fc.oneof(
     .map(({ extra, ...rest }) => ({ ...rest, endPort: Number(rest.port) + extra })),
 );
 
+/** The rarest way to allow something: a port's name on whatever pod is inside a block. */
+const namedBlockRule: fc.Arbitrary<networkingv1.NetworkPolicyEgressRule> = fc
+  .record({ ipBlock, port: fc.record({ protocol, port: portName }) })
+  .map((each) => ({ to: [{ ipBlock: each.ipBlock }], ports: [each.port] }));
+
+const egressRule: fc.Arbitrary<networkingv1.NetworkPolicyEgressRule> = fc.record(
+  { to: fc.array(peer, { maxLength: 3, size: 'max' }), ports: fc.array(port, { maxLength: 3, size: 'max' }) },
+  { requiredKeys: [] },
+);
+
 const spec: fc.Arbitrary<networkingv1.NetworkPolicySpec> = fc.record(
   {
     podSelector: selector,
     policyTypes: fc.subarray(['Ingress', 'Egress']),
     ingress: fc.array(
       fc.record(
-        { from: fc.array(peer, { maxLength: 3 }), ports: fc.array(port, { maxLength: 3 }) },
+        { from: fc.array(peer, { maxLength: 3, size: 'max' }), ports: fc.array(port, { maxLength: 3, size: 'max' }) },
         { requiredKeys: [] },
       ),
       { maxLength: 3 },
     ),
-    egress: fc.array(
-      fc.record(
-        { to: fc.array(peer, { maxLength: 3 }), ports: fc.array(port, { maxLength: 3 }) },
-        { requiredKeys: [] },
-      ),
-      { maxLength: 3 },
-    ),
+    egress: fc.array(fc.oneof({ weight: 1, arbitrary: namedBlockRule }, { weight: 3, arbitrary: egressRule }), {
+      maxLength: 3,
+    }),
   },
   { requiredKeys: ['podSelector'] },
 );
+
+/** Mostly the first value. */
+function often<T>(usual: T, ...others: readonly T[]): fc.Arbitrary<T> {
+  return fc.oneof({ weight: 10, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(...others) });
+}
 
 /** Names and addresses come from small pools, so that random changes hit the same objects, and addresses are reused. */
 export const randomNamespace = fc
@@ -162,24 +173,30 @@ export const randomNamespace = fc
 export const randomPod = fc
   .record({
     namespace: namespaceName,
-    index: fc.integer({ min: 0, max: 3 }),
-    host: fc.integer({ min: 1, max: 9 }),
+    index: fc.integer({ min: 0, max: 2 }),
+    // Mostly the pod's own address; sometimes one that another pod has or had.
+    stolen: fc.oneof(
+      { weight: 12, arbitrary: fc.constant(undefined) },
+      { weight: 1, arbitrary: fc.integer({ min: 1, max: 9 }) },
+    ),
     labels,
     node: fc.constantFrom('n1', 'n2'),
-    phase: fc.constantFrom('Running', 'Running', 'Running', 'Pending', 'Succeeded', 'Failed'),
-    hostNetwork: fc.constantFrom(false, false, false, false, true),
-    hasAddress: fc.constantFrom(true, true, true, false),
+    phase: often('Running', 'Pending', 'Succeeded', 'Failed'),
+    hostNetwork: often(false, true),
+    hasAddress: often(true, false),
     ports: fc.uniqueArray(fc.record({ name: portName, containerPort: portNumber, protocol }), {
-      maxLength: 2,
+      maxLength: 3,
       selector: ({ name }) => name,
+      size: 'max',
     }),
   })
-  .map(({ namespace, index, host, hasAddress, ...options }) =>
-    podObject(`${namespace}/p${index}`, {
+  .map(({ namespace, index, stolen, hasAddress, ...options }) => {
+    const host = stolen ?? 1 + index + 3 * ['x', 'y', 'z'].indexOf(namespace);
+    return podObject(`${namespace}/p${index}`, {
       ...options,
       ips: hasAddress ? [`10.0.0.${host}`, `fd00::${host}`] : [],
-    }),
-  );
+    });
+  });
 
 export const randomPolicy = fc
   .record({ namespace: namespaceName, index: fc.integer({ min: 0, max: 4 }), spec })
@@ -214,9 +231,9 @@ const byName = <T extends { metadata: { name: string; namespace?: string } }>(ob
 
 export const randomCluster: fc.Arbitrary<RandomCluster> = fc
   .record({
-    pods: fc.array(randomPod, { maxLength: 9 }),
-    namespaces: fc.array(randomNamespace, { maxLength: 4 }),
-    policies: fc.array(randomPolicy, { maxLength: 6 }),
+    pods: fc.array(randomPod, { minLength: 6, maxLength: 20, size: 'max' }),
+    namespaces: fc.array(randomNamespace, { minLength: 3, maxLength: 9, size: 'max' }),
+    policies: fc.array(randomPolicy, { minLength: 1, maxLength: 8, size: 'max' }),
   })
   .map(({ pods, namespaces, policies }) => ({
     pods: byName(pods),
