@@ -1,0 +1,70 @@
+/** What /metrics of a node answers, in Prometheus' text format (version 0.0.4). */
+
+import type { DnsController } from '../node/dns/controller.ts';
+import { Rcode } from '../node/dns/wire.ts';
+import type { Ipam } from '../node/ipam/ipam.ts';
+import type { ServicesController } from '../node/services/controller.ts';
+
+export interface AgentParts {
+  readonly services: ServicesController;
+  readonly dns: DnsController;
+  readonly ipam: Ipam;
+}
+
+type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
+
+export function renderAgentMetrics({ services, dns, ipam }: AgentParts): string {
+  const { rss, heapUsed } = process.memoryUsage();
+  const families = [
+    family('podwire_agent_resident_bytes', 'gauge', 'Resident memory of the agent.', [[{}, rss]]),
+    family('podwire_agent_heap_bytes', 'gauge', "JavaScript's heap in use.", [[{}, heapUsed]]),
+    family('podwire_dns_queries_total', 'counter', 'Queries by transport.', [
+      [{ transport: 'udp' }, dns.metrics.queries - dns.metrics.tcp],
+      [{ transport: 'tcp' }, dns.metrics.tcp],
+    ]),
+    family('podwire_dns_cache_hits_total', 'counter', 'Answers from the cache.', [[{}, dns.metrics.cacheHits]]),
+    family(
+      'podwire_dns_responses_total',
+      'counter',
+      'Responses by code.',
+      Object.entries(Rcode).map(([name, code]): Sample => [{ rcode: name }, dns.metrics.byRcode[code] ?? 0]),
+    ),
+    family(
+      'podwire_ipam_addresses_used',
+      'gauge',
+      'Addresses of pods in use.',
+      ipam.usage().map(({ cidr, used }): Sample => [{ cidr }, used]),
+    ),
+    family(
+      'podwire_ipam_addresses',
+      'gauge',
+      'Addresses that pods can have.',
+      ipam.usage().map(({ cidr, capacity }): Sample => [{ cidr }, Number(capacity)]),
+    ),
+    ...Object.entries(flatten(services.metrics)).map(([name, value]) =>
+      family(`podwire_services_${name}`, 'gauge', 'See docs/services.md.', [[{}, value]]),
+    ),
+  ];
+  return families.join('');
+}
+
+/** Nested numbers as snake_case names. */
+function flatten(value: object, prefix = ''): Record<string, number> {
+  const result: Record<string, number> = {};
+  for (const [key, inner] of Object.entries(value)) {
+    const name = `${prefix}${key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`;
+    if (typeof inner === 'number') result[name] = inner;
+    else if (typeof inner === 'object' && inner !== null) Object.assign(result, flatten(inner, `${name}_`));
+  }
+  return result;
+}
+
+function family(name: string, type: 'gauge' | 'counter', help: string, samples: readonly Sample[]): string {
+  const lines = samples.map(([labels, value]) => {
+    const text = Object.entries(labels)
+      .map(([key, label]) => `${key}=${JSON.stringify(label)}`)
+      .join(',');
+    return `${name}${text ? `{${text}}` : ''} ${value}\n`;
+  });
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`;
+}

@@ -1,0 +1,273 @@
+/**
+ * The node's process, all of its wiring in one place: pods over the container runtime, their network (CNI, addresses,
+ * routes), Services, policies, DNS. Started inside the node's network namespace.
+ *
+ *     Node informer ---> Ipam.setPodCidrs, RoutesController
+ *     containerd ------> CNI shim -> CniServer -> PodNetwork -> [PolicyController hook] -> ADD returns
+ *     Pod informer ----> PodManager -> containerd
+ */
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { messageOf } from '../base/errors.ts';
+import { familyOf } from '../base/ip.ts';
+import { createLogger, type Logger } from '../base/log.ts';
+import { EventRecorder } from '../kube/events.ts';
+import { HttpClient } from '../kube/http-client.ts';
+import { Informer } from '../kube/informer.ts';
+import { apiPath, apiResources } from '../kube/names.ts';
+import type { Node } from '../kube/types.ts';
+import { Conntrack } from '../linux/conntrack.ts';
+import { Nftables } from '../linux/nftables.ts';
+import { Rtnetlink } from '../linux/rtnetlink.ts';
+import { writeConflist } from '../node/cni/conflist.ts';
+import { reservationsFromKernel } from '../node/cni/pod-adoption.ts';
+import { hostInterfaceName } from '../node/cni/pod-link.ts';
+import { PodNetwork } from '../node/cni/pod-network.ts';
+import { CniServer } from '../node/cni/server.ts';
+import { DnsController } from '../node/dns/controller.ts';
+import { Ipam } from '../node/ipam/ipam.ts';
+import { CriClient } from '../node/pods/cri/client.ts';
+import { ContainerdEvents } from '../node/pods/cri/containerd-events.ts';
+import { PodManager } from '../node/pods/manager.ts';
+import { NodeRegistration } from '../node/pods/node-registration.ts';
+import { nodeResources } from '../node/pods/node-resources.ts';
+import { KubeletServer } from '../node/pods/streaming/kubelet-server.ts';
+import { ProcessMounts } from '../node/pods/volumes/mounts.ts';
+import type { TokenRequest } from '../node/pods/volumes/tokens.ts';
+import { PolicyController } from '../node/policy/controller.ts';
+import { RoutesController } from '../node/routes/controller.ts';
+import { ServicesController } from '../node/services/controller.ts';
+import { renderAgentMetrics } from './agent-metrics.ts';
+import { containerdPid } from './containerd-process.ts';
+import { endpointDrain } from './endpoint-drain.ts';
+import { runRole } from './run-role.ts';
+
+export interface AgentOptions {
+  readonly nodeName: string;
+  readonly kubeconfig: string;
+  readonly state: string;
+  readonly nodeIp: readonly string[];
+  readonly criSocket: string;
+  readonly cniSocket: string;
+  readonly cniConf: string;
+  readonly cgroupParent: string;
+  readonly clusterDns: readonly string[];
+  readonly clusterDomain: string;
+  readonly serviceCidr: readonly string[];
+  readonly clusterCidr: readonly string[];
+  readonly podNetwork: 'vxlan' | 'host-gw';
+}
+
+/** As the runtime sees the CNI socket: /run is the node's own there. */
+const CNI_SOCKET_INSIDE = '/run/podwire-cni.sock';
+const KUBELET_PORT = 10250;
+const LEAK_CHECK_MS = 60_000;
+
+export function runAgent(options: AgentOptions): Promise<void> {
+  const log = createLogger('agent', { node: options.nodeName });
+  return runRole(log, (signal) => startAgent(options, log, signal));
+}
+
+export async function startAgent(options: AgentOptions, log: Logger, signal: AbortSignal): Promise<void> {
+  const { nodeName, nodeIp, state } = options;
+  mkdirSync(state, { recursive: true });
+  const client = HttpClient.fromKubeconfig(options.kubeconfig, `podwire-agent/${nodeName}`);
+  const informers = createInformers(client, log, nodeName);
+  const events = new EventRecorder({ client, component: 'kubelet', host: nodeName, log });
+
+  const netlink = Rtnetlink.open();
+  const ipam = await Ipam.open({
+    path: join(state, 'ipam.journal'),
+    log,
+    recover: () => reservationsFromKernel(netlink),
+  });
+  const conntrack = Conntrack.open();
+  const policy = new PolicyController({
+    nodeName,
+    informers: { pods: informers.pods, namespaces: informers.namespaces, policies: informers.policies },
+    nft: Nftables.open(),
+    log: log.child({ component: 'policy' }),
+    events,
+    attachments: () => attachmentsOf(ipam),
+    forgetFlows: (addresses) => forgetFlows(conntrack, addresses),
+  });
+  const routes = new RoutesController({
+    nodes: informers.nodes,
+    nodeName,
+    mode: options.podNetwork,
+    log: log.child({ component: 'routes' }),
+  });
+  const network = new PodNetwork({
+    ipam,
+    mtu: () => routes.podMtu,
+    hooks: [policy],
+    nodeAddresses: () => nodeIp,
+    log: log.child({ component: 'cni' }),
+  });
+  const cni = new CniServer({ socketPath: options.cniSocket, network, log: log.child({ component: 'cni' }) });
+  const services = new ServicesController({
+    nodeName,
+    informers: {
+      services: informers.services,
+      endpointSlices: informers.slices,
+      pods: informers.ownPods,
+      nodes: informers.nodes,
+    },
+    nft: Nftables.open(),
+    conntrack,
+    podCidrs: options.clusterCidr,
+    serviceCidrs: options.serviceCidr,
+    nodeAddresses: nodeIp,
+    log: log.child({ component: 'services' }),
+  });
+  const dns = new DnsController({
+    client,
+    informers,
+    nodeName,
+    nodeAddresses: nodeIp,
+    dnsAddresses: options.clusterDns,
+    domain: options.clusterDomain,
+    podCidrs: options.clusterCidr,
+    serviceCidrs: options.serviceCidr,
+    log: log.child({ component: 'dns' }),
+  });
+  const resources = await nodeResources(state);
+  const runtime = new CriClient(options.criSocket);
+  let networkReady = false;
+  const pods = new PodManager({
+    nodeName,
+    nodeIPs: nodeIp,
+    client,
+    podInformer: informers.ownPods,
+    serviceInformer: informers.services,
+    log: log.child({ component: 'pods' }),
+    runtime,
+    runtimeEvents: new ContainerdEvents(options.criSocket, log),
+    events,
+    resources,
+    dirs: { pods: join(state, 'pods'), logs: join(state, 'logs') },
+    mounts: new ProcessMounts(containerdPid),
+    clusterDns: options.clusterDns,
+    clusterDomain: options.clusterDomain,
+    networkReady: () => networkReady,
+    cgroupParent: (pod) => `${options.cgroupParent}/pod${pod.metadata.uid}`,
+    tokens: { requestToken: (request) => requestToken(client, request) },
+    registries: 'reachable',
+    beforeStop: endpointDrain(informers.slices),
+  });
+  const kubelet = new KubeletServer({
+    listen: nodeIp.map((host) => ({ host, port: KUBELET_PORT })),
+    tls: readTls(state),
+    streams: pods,
+    pods: () => pods.pods(),
+    metrics: () => renderAgentMetrics({ services, dns, ipam }),
+    log: log.child({ component: 'kubelet' }),
+  });
+  const registration = new NodeRegistration({
+    nodeName,
+    nodeIPs: nodeIp,
+    client,
+    runtime,
+    resources,
+    kubeletPort: KUBELET_PORT,
+    networkReady: () => networkReady,
+    log: log.child({ component: 'node' }),
+  });
+
+  for (const informer of Object.values(informers)) void informer.start(signal).catch(() => {});
+  await Promise.all([registration.start(signal), kubelet.start(signal), dns.start(signal), pods.start(signal)]);
+  await podCidrsAssigned(informers.nodes, nodeName, (podCidrs) => ipam.setPodCidrs(podCidrs), signal);
+  await Promise.all([policy.start(signal), routes.start(signal), services.start(signal), network.start(signal)]);
+  await cni.start(signal);
+  writeConflist(options.cniConf, { socketPath: CNI_SOCKET_INSIDE });
+  networkReady = true;
+  registration.refresh();
+  releaseLeaks(network, runtime, log, signal);
+  log.info({ podCidrs: ipam.podCidrs }, 'the node is up');
+}
+
+function createInformers(client: HttpClient, log: Logger, nodeName: string) {
+  const all = { client, log };
+  return {
+    nodes: new Informer('Node', all),
+    pods: new Informer('Pod', all),
+    ownPods: new Informer('Pod', { ...all, fieldSelector: `spec.nodeName=${nodeName}` }),
+    services: new Informer('Service', all),
+    slices: new Informer('EndpointSlice', all),
+    namespaces: new Informer('Namespace', all),
+    policies: new Informer('NetworkPolicy', all),
+  };
+}
+
+function readTls(state: string) {
+  const file = (name: string) => readFileSync(join(state, name), 'utf8');
+  return { ca: file('ca.crt'), cert: file('kubelet.crt'), key: file('kubelet.key') };
+}
+
+/** The pods whose interfaces exist already, as the policy component wants to know them before its first rules. */
+function attachmentsOf(ipam: Ipam) {
+  return ipam.list().map(({ podNamespace, podName, podUid, addresses, containerId, ifname }) => ({
+    namespace: podNamespace,
+    name: podName,
+    uid: podUid,
+    ips: addresses,
+    hostInterface: hostInterfaceName(containerId, ifname),
+  }));
+}
+
+/** Ends the flows of addresses that are free again, so that their next holder inherits none. */
+function forgetFlows(conntrack: Conntrack, addresses: readonly string[]): void {
+  for (const address of addresses) {
+    const family = familyOf(address);
+    conntrack.delete({ family, origSource: address });
+    conntrack.delete({ family, replySource: address });
+  }
+}
+
+/** Resolves when the Node object has podCIDRs, and goes on telling of their changes. */
+function podCidrsAssigned(
+  nodes: Informer<'Node'>,
+  nodeName: string,
+  set: (podCidrs: readonly string[]) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const look = (node: Node) => {
+      const { podCIDRs = [] } = node.spec;
+      if (node.metadata.name !== nodeName || podCIDRs.length === 0) return;
+      set(podCIDRs);
+      resolve();
+    };
+    nodes.addHandler({ onAdd: look, onUpdate: (_, node) => look(node) });
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+}
+
+/** Frees the addresses of sandboxes that the runtime does not know: they leaked when a node or its agent died. */
+function releaseLeaks(network: PodNetwork, runtime: CriClient, log: Logger, signal: AbortSignal): void {
+  const look = async () => {
+    const sandboxes = await runtime.listPodSandbox();
+    const freed = await network.reconcile(sandboxes.map((sandbox) => sandbox.id));
+    if (freed > 0) log.info({ freed }, 'freed the addresses of pods that are gone');
+  };
+  const timer = setInterval(
+    () => void look().catch((error: unknown) => log.warn({ error }, messageOf(error))),
+    LEAK_CHECK_MS,
+  );
+  signal.addEventListener('abort', () => clearInterval(timer), { once: true });
+}
+
+/** POST serviceaccounts/NAME/token. */
+async function requestToken(client: HttpClient, request: TokenRequest) {
+  const { namespace, serviceAccount, audiences, expirationSeconds, pod } = request;
+  const answer = await client.json<{ status: { token: string; expirationTimestamp: string } }>({
+    method: 'POST',
+    path: apiPath(apiResources.ServiceAccount, { namespace, name: serviceAccount }, 'token'),
+    body: {
+      apiVersion: 'authentication.k8s.io/v1',
+      kind: 'TokenRequest',
+      spec: { audiences, expirationSeconds, boundObjectRef: { apiVersion: 'v1', kind: 'Pod', ...pod } },
+    },
+  });
+  return { token: answer.status.token, expiresAt: Date.parse(answer.status.expirationTimestamp) };
+}
