@@ -103,6 +103,8 @@ export class UpgradeHandler {
     const abandon = () => runtime.destroy();
     socket.once('close', abandon);
     if (socket.destroyed) abandon();
+    // "SPDY/3.1+…" is no token of RFC 9110, which ws insists on: the subprotocol is negotiated here.
+    delete req.headers['sec-websocket-protocol'];
     webSocketServer(name).handleUpgrade(req, socket, head, (client) => {
       socket.off('close', abandon);
       use(client);
@@ -110,7 +112,7 @@ export class UpgradeHandler {
   }
 }
 
-/** Accepts one client with the subprotocol; an empty name: without one. */
+/** Accepts one client and names it the subprotocol; an empty name: none. */
 function webSocketServer(protocol: string): WebSocketServer {
   const options: ServerOptions & { readonly closeTimeout: number } = {
     noServer: true,
@@ -118,9 +120,10 @@ function webSocketServer(protocol: string): WebSocketServer {
     perMessageDeflate: false,
     maxPayload: MAX_MESSAGE_BYTES,
     closeTimeout: CLOSE_TIMEOUT_MS,
-    handleProtocols: () => protocol || false,
   };
-  return new WebSocketServer(options);
+  const server = new WebSocketServer(options);
+  if (protocol) server.on('headers', (headers) => headers.push(`Sec-WebSocket-Protocol: ${protocol}`));
+  return server;
 }
 
 function requireProtocol(protocol: ChannelProtocol | undefined, offered: readonly string[]): ChannelProtocol {
