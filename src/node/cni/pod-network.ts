@@ -189,6 +189,8 @@ export class PodNetwork implements Startable {
     if (request.netns.inode === this.#nodeInode) {
       throw new CniError(CniErrorCode.invalidEnvironment, "CNI_NETNS is the node's own network namespace");
     }
+    const complete = this.#completeResult(request);
+    if (complete) return complete;
     const { reservation, durable } = this.#options.ipam.begin(request);
     // Awaited below; without this a failure in between would be an unhandled rejection.
     durable.catch(() => {});
@@ -206,9 +208,23 @@ export class PodNetwork implements Startable {
     return addResult(reservation, request.netnsPath, hostInterface, mtu);
   }
 
+  /** ADD for what an ADD has made already, of which the runtime did not hear: the same result again. */
+  #completeResult(request: AttachRequest): AddResult | undefined {
+    const reservation = this.#options.ipam.get(request);
+    const hostInterface = hostInterfaceName(request.containerId, request.ifname);
+    const link = reservation && this.#rtnl.link(hostInterface);
+    if (!link) return undefined;
+    try {
+      checkPodLink(this.#rtnl, request.netns, request, reservation, []);
+      return addResult(reservation, request.netnsPath, hostInterface, link.mtu);
+    } catch {
+      return undefined;
+    }
+  }
+
   /** Both ends, complete, with the host end down. Returns its ifindex. */
   async #createVeth(request: AttachRequest, reservation: PodReservation, name: string, mtu: number): Promise<number> {
-    // Left over by an ADD that died half way: this sandbox has had no DEL.
+    // Left over by an ADD that died half way, without a DEL since.
     if (this.#rtnl.link(name) && this.#reaper.condemn(name)) await this.#reaper.reap();
     const { netns, ifname } = request;
     const peer = { name: ifname, mac: podMac(reservation.addresses), mtu, netns };
