@@ -4,21 +4,22 @@ import { keyOf } from '../../kube/names.ts';
 import { fromMap, type Labels, matches } from '../../kube/selectors.ts';
 import type { Pod, Service } from '../../kube/types.ts';
 import type { ControllerContext } from '../informers.ts';
+import { addPodsByNode } from '../pods-by-node.ts';
 
 const byLabelPair = 'label-pair';
 const bySelectorPair = 'selector-pair';
-export const byNode = 'node';
 
 const pair = (namespace: string, key: string, value: string) => `${namespace}/${key}=${value}`;
 
 /** The indexes that `podsOf` and `servicesOf` use. May be called by several controllers. */
-export function addSelectionIndexes({ informers }: ControllerContext): void {
+export function addSelectionIndexes(context: ControllerContext): void {
+  const { informers } = context;
+  addPodsByNode(context);
   informers
     .of('Pod')
     .addIndex(byLabelPair, ({ metadata }) =>
       Object.entries(metadata.labels ?? {}).map(([key, value]) => pair(metadata.namespace, key, value)),
     );
-  informers.of('Pod').addIndex(byNode, ({ spec }) => (spec.nodeName ? [spec.nodeName] : []));
   informers.of('Service').addIndex(bySelectorPair, (service) => {
     const first = selectorOf(service)[0];
     return first ? [pair(service.metadata.namespace, first[0], first[1])] : [];

@@ -7,9 +7,10 @@ import { WorkQueue } from '../../base/work-queue.ts';
 import { keyOf } from '../../kube/names.ts';
 import type { Node, Pod } from '../../kube/types.ts';
 import type { ControllerContext } from '../informers.ts';
+import { podsByNode } from '../pods-by-node.ts';
 import { tolerant } from '../reconciling.ts';
 import { endpointFacts } from './endpoint-of-pod.ts';
-import { addSelectionIndexes, byNode, servicesOf } from './selection.ts';
+import { addSelectionIndexes, servicesOf } from './selection.ts';
 
 export const zoneLabel = 'topology.kubernetes.io/zone';
 
@@ -86,7 +87,7 @@ export class ServiceQueue implements Startable {
   }
 
   #nodeChanged(node: Node): void {
-    for (const pod of this.#context.informers.of('Pod').byIndex(byNode, node.metadata.name)) this.#podChanged(pod);
+    for (const pod of this.#context.informers.of('Pod').byIndex(podsByNode, node.metadata.name)) this.#podChanged(pod);
   }
 
   async #paced(key: string) {
