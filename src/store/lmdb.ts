@@ -177,7 +177,10 @@ function decodeCommit(revision: Revision, bytes: Buffer): Commit {
   const headerBytes = bytes.readUInt32BE(0);
   const logged = JSON.parse(bytes.toString('utf8', 4, 4 + headerBytes)) as LoggedChange[];
   let at = 4 + headerBytes;
-  const take = (length: number) => bytes.subarray(at, (at += length));
+  const take = (length: number) => {
+    at += length;
+    return bytes.subarray(at - length, at);
+  };
   const changes = logged.map(({ key, current, previous }): Change => {
     const now = current && {
       key,

@@ -24,7 +24,8 @@ export function admitPod(pod: Draftable<Pod>, lookup: Lookup): void {
 
 /** A pod stays for five minutes on a node that is not ready or not reachable. */
 function tolerateForAWhile(spec: PodSpecDraft, key: string): void {
-  const tolerations = (spec.tolerations ??= []);
+  spec.tolerations ??= [];
+  const { tolerations } = spec;
   const tolerated = tolerations.some(
     (toleration) =>
       (!toleration.key || toleration.key === key) && (!toleration.effect || toleration.effect === 'NoExecute'),
@@ -55,7 +56,8 @@ function admitServiceAccount(pod: Draftable<Pod>, lookup: Lookup): void {
 }
 
 function mountToken(spec: PodSpecDraft, lookup: Lookup): void {
-  const volumes = (spec.volumes ??= []);
+  spec.volumes ??= [];
+  const { volumes } = spec;
   let name = volumes.find((volume) => volume.name.startsWith('kube-api-access-') && volume.projected)?.name;
   const containers = [...(spec.initContainers ?? []), ...spec.containers];
   const needing = containers.filter(
@@ -65,8 +67,10 @@ function mountToken(spec: PodSpecDraft, lookup: Lookup): void {
     name = `kube-api-access-${lookup.randomSuffix()}`;
     volumes.push({ name, projected: { defaultMode: 0o644, sources: tokenSources() } });
   }
-  for (const container of needing)
-    (container.volumeMounts ??= []).push({ name: name!, readOnly: true, mountPath: TOKEN_MOUNT_PATH });
+  for (const container of needing) {
+    container.volumeMounts ??= [];
+    container.volumeMounts.push({ name: name!, readOnly: true, mountPath: TOKEN_MOUNT_PATH });
+  }
   if (volumes.length === 0) delete spec.volumes;
 }
 
