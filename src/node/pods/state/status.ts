@@ -24,6 +24,8 @@ export interface WaitingReason {
 export interface StatusInput {
   /** With the status that the API has: times of transitions and others' conditions are kept. */
   readonly pod: Pod;
+  /** What was told last, which the API may not show yet. */
+  readonly previous?: PodStatus;
   readonly runtime: PodRuntime;
   readonly now: number;
   readonly hostIPs: readonly string[];
@@ -42,28 +44,40 @@ export function buildPodStatus(input: StatusInput): PodStatus {
   const { pod, now } = input;
   const initStatuses = initContainers(pod).map((container) => containerStatus(input, container));
   const statuses = pod.spec.containers.map((container) => containerStatus(input, container));
-  const phase = input.failure ? 'Failed' : podPhase(pod, initStatuses, statuses);
+  const { phase, ...why } = verdict(input, initStatuses, statuses);
   const ips = podIPs(input);
-  const ended = phase === 'Succeeded' || phase === 'Failed';
   return {
     phase,
-    ...(input.failure ?? {}),
+    ...why,
     conditions: conditions(input, phase, initStatuses, statuses),
     ...(input.hostIPs.length ? { hostIP: input.hostIPs[0], hostIPs: input.hostIPs.map((ip) => ({ ip })) } : {}),
     ...(ips.length ? { podIP: ips[0], podIPs: ips.map((ip) => ({ ip })) } : {}),
-    startTime: pod.status?.startTime ?? timestamp(now),
+    startTime: pod.status?.startTime ?? input.previous?.startTime ?? timestamp(now),
     ...(initStatuses.length ? { initContainerStatuses: initStatuses } : {}),
-    containerStatuses: ended ? statuses.map((status) => settled(status)) : statuses,
+    containerStatuses: statuses,
     qosClass: qosClass(pod.spec),
   } as PodStatus;
 }
 
+/** The phase, and why when it is not its containers' doing. A pod that has ended never leaves its phase. */
+function verdict(
+  { pod, failure }: StatusInput,
+  initStatuses: readonly corev1.ContainerStatus[],
+  statuses: readonly corev1.ContainerStatus[],
+): { readonly phase: PodPhase; readonly reason?: string; readonly message?: string } {
+  if (failure) return { phase: 'Failed', ...failure };
+  const { phase, reason, message } = pod.status ?? {};
+  if (phase === 'Succeeded' || phase === 'Failed')
+    return { phase, ...(reason ? { reason } : {}), ...(message ? { message } : {}) };
+  return { phase: podPhase(pod, initStatuses, statuses) };
+}
+
 /** The addresses of the sandbox; a pod that has ended keeps those it had. */
-function podIPs({ pod, runtime, hostIPs }: StatusInput): readonly string[] {
+function podIPs({ pod, previous, runtime, hostIPs }: StatusInput): readonly string[] {
   const sandbox = currentSandbox(runtime);
   if (pod.spec.hostNetwork) return sandbox ? hostIPs : [];
   if (sandbox?.ips.length) return sandbox.ips;
-  return (pod.status?.podIPs ?? []).flatMap(({ ip }) => (ip ? [ip] : []));
+  return (pod.status?.podIPs ?? previous?.podIPs ?? []).flatMap(({ ip }) => (ip ? [ip] : []));
 }
 
 type Known = NonNullable<PodStatus['containerStatuses']>[number];
@@ -134,11 +148,6 @@ function initialized(pod: Pod, runtime: PodRuntime): boolean {
   });
 }
 
-/** Containers of a pod that has ended and were never started will not be. */
-function settled(status: corev1.ContainerStatus): corev1.ContainerStatus {
-  return status.state?.waiting && !status.lastState?.terminated ? { ...status, ready: false, started: false } : status;
-}
-
 /** The kubelet's getPhase. */
 export function podPhase(
   pod: Pod,
@@ -193,8 +202,9 @@ function conditions(
     { type: 'ContainersReady', ...containersReady },
     { type: 'PodScheduled', status: 'True' },
   ];
+  const told = input.previous?.conditions ?? existing;
   const own = wanted.map((condition): Condition => {
-    const before = existing.find(({ type }) => type === condition.type);
+    const before = told.find(({ type }) => type === condition.type);
     const same = before?.status === condition.status;
     return { ...condition, lastTransitionTime: (same && before.lastTransitionTime) || timestamp(now) };
   });

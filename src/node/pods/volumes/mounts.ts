@@ -2,8 +2,8 @@
  * Mounts that containers shall see must be made where containerd lives: in its own mount namespace, which does not see
  * mounts that are made on the host later. A small interface, so that tests need no root.
  */
+import { readFile } from 'node:fs/promises';
 import { checkedCommand } from '../../../base/command.ts';
-import { messageOf } from '../../../base/errors.ts';
 
 export interface VolumeMounts {
   /** Makes a tmpfs at an existing folder; nothing happens when one is mounted there. */
@@ -13,8 +13,6 @@ export interface VolumeMounts {
   ): Promise<void>;
   /** Detaches whatever is mounted at the path; nothing mounted is success. */
   unmount(target: string): Promise<void>;
-  /** The path by which this process sees a path of that namespace. */
-  seenAt(path: string): Promise<string>;
 }
 
 /** Mounts in the mount namespace of a process, through nsenter(1) and mount(8): rare work, off the packet path. */
@@ -50,17 +48,18 @@ export class ProcessMounts implements VolumeMounts {
     await this.#run('umount', '--lazy', target);
   }
 
-  async seenAt(path: string): Promise<string> {
-    return `/proc/${await this.#process()}/root${path}`;
-  }
-
   async #isMounted(target: string): Promise<boolean> {
-    try {
-      await this.#run('mountpoint', '-q', target);
-      return true;
-    } catch (error) {
-      if (/containerd does not run/.test(messageOf(error))) throw error;
-      return false;
-    }
+    const table = await readFile(`/proc/${await this.#process()}/mountinfo`, 'utf8');
+    return mountPoints(table).includes(target);
   }
+}
+
+/** The mount points of a mountinfo table (proc(5)): the fifth field, with octal escapes. */
+export function mountPoints(table: string): readonly string[] {
+  const decode = (text: string) =>
+    text.replace(/\\([0-7]{3})/g, (_, code) => String.fromCharCode(Number.parseInt(code, 8)));
+  return table.split('\n').flatMap((line) => {
+    const point = line.split(' ')[4];
+    return point === undefined ? [] : [decode(point)];
+  });
 }

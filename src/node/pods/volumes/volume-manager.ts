@@ -8,7 +8,7 @@
 import { chmod, chown, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../../base/clock.ts';
-import { codeOf } from '../../../base/errors.ts';
+import { codeOf, messageOf } from '../../../base/errors.ts';
 import { quantityValue } from '../../../kube/quantity.ts';
 import type { corev1, Pod } from '../../../kube/types.ts';
 import { ContainerConfigError } from '../config-error.ts';
@@ -55,7 +55,15 @@ export class VolumeManager {
    */
   async setUp(context: VolumeContext): Promise<VolumePaths> {
     const paths = new Map<string, string>();
-    for (const volume of usedVolumes(context.pod)) paths.set(volume.name, await this.#setUpOne(volume, context));
+    for (const volume of usedVolumes(context.pod)) {
+      try {
+        paths.set(volume.name, await this.#setUpOne(volume, context));
+      } catch (error) {
+        throw new ContainerConfigError(`MountVolume.SetUp failed for volume "${volume.name}" : ${messageOf(error)}`, {
+          cause: error,
+        });
+      }
+    }
     return paths;
   }
 
