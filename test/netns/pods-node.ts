@@ -144,6 +144,13 @@ export class TestRuntime {
     }
   }
 
+  async stop(): Promise<void> {
+    const child = this.#process!;
+    const exited = once(child, 'exit');
+    child.kill('SIGTERM');
+    await exited;
+  }
+
   /** kill -9; pods and their shims stay. */
   async kill(): Promise<void> {
     const child = this.#process!;
@@ -219,7 +226,7 @@ async function buildImages(folder: string): Promise<string> {
   return archive;
 }
 
-export interface AgentOptions extends Omit<Partial<PodManagerOptions>, "runtime"> {
+export interface AgentOptions extends Omit<Partial<PodManagerOptions>, 'runtime'> {
   readonly client: FakeClient;
   readonly runtime: TestRuntime;
 }
