@@ -16,8 +16,12 @@ const PROGRAMS: readonly (readonly [program: string, debianPackage: string])[] =
 const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/local/bin', '/usr/bin', '/bin'];
 
 /** The path of a program, or undefined. */
-export function findProgram(name: string, env: NodeJS.ProcessEnv = process.env): string | undefined {
-  const folders = [...(env['PATH'] ?? '').split(delimiter), ...SYSTEM_FOLDERS].filter(Boolean);
+export function findProgram(
+  name: string,
+  env: NodeJS.ProcessEnv = process.env,
+  systemFolders: readonly string[] = SYSTEM_FOLDERS,
+): string | undefined {
+  const folders = [...(env['PATH'] ?? '').split(delimiter), ...systemFolders].filter(Boolean);
   return folders
     .map((folder) => join(folder, name))
     .find((path) => {
@@ -41,9 +45,13 @@ export function requireRoot(what: string): void {
 }
 
 /** Throws UserError naming every missing program; returns the OCI runtime to use: crun where it is, else runc. */
-export function requirePrograms(env: NodeJS.ProcessEnv = process.env): OciRuntime {
-  const missing = PROGRAMS.filter(([program]) => !findProgram(program, env));
-  const runtime = (['crun', 'runc'] as const).find((program) => findProgram(program, env));
+export function requirePrograms(
+  env: NodeJS.ProcessEnv = process.env,
+  systemFolders: readonly string[] = SYSTEM_FOLDERS,
+): OciRuntime {
+  const has = (program: string) => findProgram(program, env, systemFolders) !== undefined;
+  const missing = PROGRAMS.filter(([program]) => !has(program));
+  const runtime = (['crun', 'runc'] as const).find(has);
   const packages = [...new Set([...missing.map(([, name]) => name), ...(runtime ? [] : ['crun'])])];
   if (packages.length > 0 || !runtime) {
     const names = [...missing.map(([program]) => program), ...(runtime ? [] : ['crun or runc'])];
