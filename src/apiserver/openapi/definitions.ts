@@ -83,7 +83,7 @@ function collect(schema: Schema, version: OpenApiVersion, found: Map<string, Jso
       if (found.has(schema.name)) return;
       const definition: JsonSchema = { type: 'object' };
       found.set(schema.name, definition);
-      if (schema.description) definition.description = schema.description;
+      if (schema.about) definition.description = schema.about;
       const entries = Object.entries(schema.fields);
       const required = entries.filter(([, field]) => field.required).map(([key]) => key);
       if (required.length > 0) definition.required = required;
@@ -101,7 +101,8 @@ function reference(name: string, version: OpenApiVersion): JsonSchema {
 function property(schema: Schema, version: OpenApiVersion): JsonSchema {
   const shape = shapeOf(schema, version);
   const { $ref, ...rest } = shape;
-  const described: JsonSchema = schema.description ? { description: schema.description, ...rest } : rest;
+  const isOwn = schema.type !== 'object' || schema.description !== schema.about;
+  const described: JsonSchema = schema.description && isOwn ? { description: schema.description, ...rest } : rest;
   if (schema.default !== undefined) described.default = schema.default;
   if ($ref === undefined) return described;
   return version === 3 && Object.keys(described).length > 0

@@ -196,3 +196,10 @@ function fillIn(schema: ObjectSchema, result: Record<string, unknown>): void {
     }
   }
 }
+
+/** What a type looks like when nothing is given: its constant defaults and the structs that are always there. */
+export function emptyObject(schema: ObjectSchema): Record<string, unknown> {
+  const result: Record<string, unknown> = {};
+  fillIn(schema, result);
+  return result;
+}

@@ -59,6 +59,8 @@ export interface ObjectSchema extends Common {
   readonly type: 'object';
   /** The type's name in OpenAPI: "io.k8s.api.core.v1.Container". */
   readonly name: string;
+  /** What the type itself is, whatever the field that uses it says. */
+  readonly about?: string | undefined;
   readonly fields: Readonly<Record<string, Schema>>;
   /** The strategic merge patch may name the only keys to keep ($retainKeys). */
   readonly retainKeys?: boolean;
@@ -120,7 +122,7 @@ export const object = (
   name: string,
   fields: Readonly<Record<string, Schema>>,
   options: Omit<Options<ObjectSchema>, 'fields' | 'name'> = {},
-): ObjectSchema => ({ ...options, type: 'object', name, fields });
+): ObjectSchema => ({ ...options, about: options.description, type: 'object', name, fields });
 
 export const strings = (options: Omit<Options<ListSchema>, 'items'> = {}): ListSchema =>
   list(string({ keep: true }), options);

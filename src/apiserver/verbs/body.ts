@@ -3,6 +3,7 @@ import { messageOf } from '../../base/errors.ts';
 import { apiVersionOf } from '../../kube/names.ts';
 import { statusError } from '../../kube/status.ts';
 import type { ApiRequest } from '../context.ts';
+import { parseProtobuf } from '../http/protobuf-body.ts';
 import type { ApiObject, Kind } from '../resources/kind.ts';
 import { DecodeError, decode, isRecord } from '../schema/decode.ts';
 import { QuantityError } from '../schema/quantity.ts';
@@ -23,6 +24,8 @@ export async function parseBody(request: Pick<ApiRequest, 'headers' | 'body'>): 
     case 'application/x-yaml':
     case 'text/yaml':
       return parseYaml(bytes);
+    case 'application/vnd.kubernetes.protobuf':
+      return parseProtobuf(bytes);
     default:
       throw statusError(
         'UnsupportedMediaType',

@@ -4,6 +4,7 @@ import { statusError } from '../../kube/status.ts';
 import { StoredObject } from '../cache/stored-object.ts';
 import { type Answer, type Api, type ApiRequest, objectAnswer } from '../context.ts';
 import type { ApiObject, Kind } from '../resources/kind.ts';
+import { emptyObject } from '../schema/decode.ts';
 import { alreadyExists } from '../storage.ts';
 import { invalidError, path, qualifiedResource } from '../validation/field.ts';
 import { validateMeta, validateSchema } from '../validation/meta.ts';
@@ -105,7 +106,7 @@ function prepare(api: Api, kind: Kind, object: ApiObject): ApiObject {
 /** The status that the schema gives an object without one. */
 function resetStatus(kind: Kind, object: ApiObject): void {
   const status = kind.schema.fields['status'];
-  if (status?.type === 'object' && status.always) object.status = {};
+  if (status?.type === 'object' && status.always) object.status = emptyObject(status);
   else delete object.status;
 }
 

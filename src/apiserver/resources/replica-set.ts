@@ -1,0 +1,104 @@
+/** ReplicaSet, apps/v1. */
+import { isDeepStrictEqual } from 'node:util';
+import type { ReplicaSet } from '../../kube/types.ts';
+import { LabelSelector, topLevel } from '../schema/meta.ts';
+import { object as define, int32, int64, list, type Schema, string, time, use } from '../schema/schema.ts';
+import { invalid } from '../validation/field.ts';
+import { age } from './age.ts';
+import { type Draftable, defineKind } from './kind.ts';
+import { PodTemplateSpec } from './pod-spec.ts';
+import {
+  containerCells,
+  defaultTemplate,
+  scaleSelector,
+  selectorText,
+  type Template,
+  validateWorkload,
+} from './workloads.ts';
+
+const object = (name: string, fields: Readonly<Record<string, Schema>>, options = {}) =>
+  define(`io.k8s.api.apps.v1.${name}`, fields, options);
+
+export const replicaSet = defineKind<Draftable<ReplicaSet>>({
+  group: 'apps',
+  version: 'v1',
+  kind: 'ReplicaSet',
+  plural: 'replicasets',
+  namespaced: true,
+  shortNames: ['rs'],
+  categories: ['all'],
+  schema: topLevel(
+    'io.k8s.api.apps.v1.ReplicaSet',
+    'ReplicaSet ensures that a specified number of pod replicas are running at any given time.',
+    {
+      spec: object(
+        'ReplicaSetSpec',
+        {
+          replicas: int32({ keep: true, default: 1, description: 'Number of desired pods. Default 1.' }),
+          minReadySeconds: int32(),
+          selector: use(LabelSelector, { required: true }),
+          template: use(PodTemplateSpec, { always: true }),
+        },
+        { always: true },
+      ),
+      status: object(
+        'ReplicaSetStatus',
+        {
+          replicas: int32({ required: true, keep: true, default: 0 }),
+          fullyLabeledReplicas: int32(),
+          readyReplicas: int32(),
+          availableReplicas: int32(),
+          terminatingReplicas: int32({ keep: true }),
+          observedGeneration: int64(),
+          conditions: list(
+            object('ReplicaSetCondition', {
+              type: string({ required: true }),
+              status: string({ required: true }),
+              lastTransitionTime: time(),
+              reason: string(),
+              message: string(),
+            }),
+            { mergeKey: 'type' },
+          ),
+        },
+        { always: true },
+      ),
+    },
+  ),
+  columns: [
+    { name: 'Name', format: 'name' },
+    { name: 'Desired', type: 'integer' },
+    { name: 'Current', type: 'integer' },
+    { name: 'Ready', type: 'integer' },
+    { name: 'Age' },
+    { name: 'Containers', priority: 1 },
+    { name: 'Images', priority: 1 },
+    { name: 'Selector', priority: 1 },
+  ],
+  row: ({ metadata, spec, status }, now) => [
+    metadata.name,
+    spec.replicas ?? 1,
+    status?.replicas ?? 0,
+    status?.readyReplicas ?? 0,
+    age(metadata.creationTimestamp, now),
+    ...containerCells(spec.template as Template | undefined),
+    selectorText(spec.selector),
+  ],
+  selectableFields: ['status.replicas'],
+  status: {},
+  scale: {
+    replicas: ({ spec }) => spec.replicas ?? 1,
+    statusReplicas: ({ status }) => status?.replicas ?? 0,
+    selector: ({ spec }) => scaleSelector(spec.selector),
+    setReplicas({ spec }, replicas) {
+      spec.replicas = replicas;
+    },
+  },
+  countsGenerations: true,
+  applyDefaults: ({ spec }) => defaultTemplate(spec.template as Template | undefined),
+  validate: ({ spec }, at) => validateWorkload(spec as Parameters<typeof validateWorkload>[0], at.child('spec')),
+  validateUpdate: (object, old, at) =>
+    isDeepStrictEqual(object.spec.selector, old.spec.selector)
+      ? []
+      : [invalid(at.child('spec', 'selector'), object.spec.selector, 'field is immutable')],
+});
