@@ -29,6 +29,8 @@ export interface LabOptions {
   /** Without IPAM, pod network and server: the test runs them itself. */
   readonly bare?: boolean;
   readonly podCidrs?: (node: number) => readonly string[];
+  /** What the pod network is told of the node's own addresses; default: the truth. */
+  readonly nodeAddresses?: readonly string[];
 }
 
 /** What the shim printed. */
@@ -142,7 +144,7 @@ export class LabNode implements AsyncDisposable {
       mtu: () => options.mtu ?? 1450,
       netns: this.ns,
       hooks: options.hooks ?? [],
-      nodeAddresses: () => this.addresses,
+      nodeAddresses: () => options.nodeAddresses ?? this.addresses,
     });
     await this.network.start(this.#abort.signal);
     const server = new CniServer({ socketPath: this.socketPath, network: this.network, log });

@@ -71,6 +71,18 @@ test('pods of one node talk with their own addresses, to each other, to the node
   }
 });
 
+test('an address of the node that the kernel does not take as a source is done without', {
+  timeout: 30_000,
+}, async () => {
+  await using lab = await Lab.create({ nodeAddresses: ['172.18.0.99', 'fd00:18::99'] });
+  const [node] = lab.nodes as [LabNode];
+  const pod = await node.addPod('a');
+  for (const [i, address] of pod.addresses.entries()) {
+    await pod.echo(address);
+    assert.deepEqual(await talk(node.ns, address, Buffer.from('x')), { seen: node.addresses[i], intact: true });
+  }
+});
+
 test('a pod cannot send from an address that is not its own', { timeout: 30_000 }, async () => {
   await using lab = await Lab.create({ families: [4] });
   const [node] = lab.nodes as [LabNode];

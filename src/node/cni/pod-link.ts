@@ -104,7 +104,7 @@ export function hostSideActivation(link: PodLink, device: number, sources: reado
   ];
 }
 
-export function podRoute(address: string, device: number, sources: readonly string[]) {
+function podRoute(address: string, device: number, sources: readonly string[]) {
   const family = familyOf(address);
   const source = sources.find((candidate) => familyOf(candidate) === family);
   return {

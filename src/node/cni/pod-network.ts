@@ -16,7 +16,7 @@ import { messageOf } from '../../base/errors.ts';
 import { familyOf, type IpAddress } from '../../base/ip.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Startable } from '../../base/startable.ts';
-import { isExists } from '../../linux/errors.ts';
+import { hasCode, isExists } from '../../linux/errors.ts';
 import { NetworkNamespace } from '../../linux/netns.ts';
 import { type Monitor, type Operation, Rtnetlink } from '../../linux/rtnetlink.ts';
 import { writeSysctl } from '../../linux/sysctl.ts';
@@ -36,7 +36,6 @@ import {
   POD_LINK_GROUP,
   POD_ROUTE_PROTOCOL,
   podMac,
-  podRoute,
   podSideOperations,
   renderAlias,
 } from './pod-link.ts';
@@ -199,7 +198,7 @@ export class PodNetwork implements Startable {
     try {
       const device = await this.#createVeth(request, reservation, hostInterface, mtu);
       await this.#attach(attachedPod(reservation, hostInterface));
-      this.#apply(this.#rtnl, hostSideActivation(reservation, device, this.#sources()));
+      this.#activate(reservation, device);
       await durable;
     } catch (error) {
       await this.#undo(request, error);
@@ -238,6 +237,19 @@ export class PodNetwork implements Startable {
     } catch (error) {
       if (!isExists(error)) throw error;
       throw new CniError(CniErrorCode.failed, `the sandbox has an interface ${ifname} already`, { cause: error });
+    }
+  }
+
+  /**
+   * Lets packets pass. The kernel takes a route's source only while it is an address of the node that has passed
+   * duplicate address detection; until then the kernel chooses one itself.
+   */
+  #activate(reservation: PodReservation, device: number): void {
+    try {
+      this.#apply(this.#rtnl, hostSideActivation(reservation, device, this.#sources()));
+    } catch (error) {
+      if (!hasCode(error, 'EINVAL')) throw error;
+      this.#apply(this.#rtnl, hostSideActivation(reservation, device, []));
     }
   }
 
@@ -339,17 +351,13 @@ export class PodNetwork implements Startable {
         this.#rtnl.routes({ protocol: POD_ROUTE_PROTOCOL }).map(({ destination }) => destination),
       );
       const links = new Map(this.#rtnl.links({ kind: 'veth' }).map((link) => [link.name, link]));
-      const missing: Operation[] = [];
-      for (const { containerId, ifname, addresses } of this.#options.ipam.list()) {
-        const link = links.get(hostInterfaceName(containerId, ifname));
-        if (!link?.up || link.group !== POD_LINK_GROUP) continue;
-        for (const address of addresses) {
-          if (present.has(hostPrefix(address))) continue;
-          missing.push({ op: 'replaceRoute', route: podRoute(address, link.ifindex, this.#sources()) });
-        }
+      for (const reservation of this.#options.ipam.list()) {
+        const link = links.get(hostInterfaceName(reservation.containerId, reservation.ifname));
+        const isInService = link?.up && link.group === POD_LINK_GROUP;
+        if (!isInService || reservation.addresses.every((address) => present.has(hostPrefix(address)))) continue;
+        this.#options.log.warn({ reservation }, 'cni: routes to a local pod were gone; repaired');
+        this.#activate(reservation, link.ifindex);
       }
-      if (missing.length > 0) this.#options.log.warn({ missing }, 'cni: routes to local pods were gone; repaired');
-      this.#apply(this.#rtnl, missing);
     } catch (error) {
       this.#options.log.warn({ error }, `cni: cannot repair routes to local pods: ${messageOf(error)}`);
     }
