@@ -4,6 +4,7 @@ import type { Logger } from '../base/log.ts';
 import { type Startable, startAll } from '../base/startable.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { EndpointsController } from './endpoints/endpoints-controller.ts';
+import { EndpointSliceMirroring } from './endpoints/mirroring-controller.ts';
 import { EndpointSliceController } from './endpoints/slice-controller.ts';
 import { GarbageCollector } from './garbage-collector/controller.ts';
 import { type ControllerContext, SharedInformers } from './informers.ts';
@@ -48,6 +49,7 @@ function buildControllers(context: ControllerContext, options: ControllersOption
     new NodeIpam(context, options),
     new EndpointSliceController(context),
     new EndpointsController(context),
+    new EndpointSliceMirroring(context),
     new ReplicaSetController(context),
     new DeploymentController(context),
     new NamespaceDefaults(context, options),

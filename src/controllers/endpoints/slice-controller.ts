@@ -7,7 +7,8 @@ import type { ControllerContext } from '../informers.ts';
 import { allDone } from '../reconciling.ts';
 import { isManaged, podsOf } from './selection.ts';
 import { defaultMinIntervalMs, ServiceQueue, zoneLabel } from './service-queue.ts';
-import { desiredSlices, managedBy, managedByLabel, serviceNameLabel } from './slices.ts';
+import { managedByLabel, serviceNameLabel } from './slice-packing.ts';
+import { desiredSlices, managedBy } from './slices.ts';
 
 const byService = 'managed-slices-of-service';
 

@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { EndpointSlice, Pod, Service } from '../../kube/types.ts';
 import { pod, running, service } from '../fixtures.ts';
-import { desiredSlices, maxEndpointsPerSlice, type SliceChanges } from './slices.ts';
+import { maxEndpointsPerSlice, type SliceChanges } from './slice-packing.ts';
+import { desiredSlices } from './slices.ts';
 
 const web = service('web', {
   selector: { app: 'web' },

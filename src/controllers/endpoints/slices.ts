@@ -1,13 +1,9 @@
 /**
- * The EndpointSlices of a Service: what they must hold, and the fewest writes that get there. Pure.
- *
- * Endpoints are grouped by address family and by their port numbers (pods may differ in what a named port is). Within a
- * group an endpoint stays in the slice it is in; new ones fill the slices that are written anyway, then the slice with the
- * least room left over, then new slices; a slice that has become empty is used for a new one of its family before anything
- * is created or deleted. What the slices hold together depends on the Service and its pods alone, how they are cut on history.
+ * The EndpointSlices of a Service: what they must hold, and the fewest writes that get there. Pure. What they hold depends on
+ * the Service and its pods alone.
  */
 import type { Labels } from '../../kube/selectors.ts';
-import type { Draft, discoveryv1, EndpointSlice, Pod, Service } from '../../kube/types.ts';
+import type { discoveryv1, EndpointSlice, Pod, Service } from '../../kube/types.ts';
 import { controllerReference } from '../owners.ts';
 import { isPodReady } from '../pod-state.ts';
 import {
@@ -18,23 +14,10 @@ import {
   hasEndpoint,
   podAddress,
 } from './endpoint-of-pod.ts';
+import { EndpointGroups, managedByLabel, packSlices, type SliceChanges, serviceNameLabel } from './slice-packing.ts';
 
-export const serviceNameLabel = 'kubernetes.io/service-name';
-export const managedByLabel = 'endpointslice.kubernetes.io/managed-by';
 export const managedBy = 'endpointslice-controller.k8s.io';
 const headlessLabel = 'service.kubernetes.io/headless';
-
-/** Kubernetes' --max-endpoints-per-slice. */
-export const maxEndpointsPerSlice = 100;
-
-type Endpoint = discoveryv1.Endpoint;
-type EndpointPort = discoveryv1.EndpointPort;
-
-export interface SliceChanges {
-  readonly create: readonly Draft<EndpointSlice>[];
-  readonly update: readonly EndpointSlice[];
-  readonly delete: readonly EndpointSlice[];
-}
 
 export interface DesiredSlicesInput {
   readonly service: Service;
@@ -47,9 +30,20 @@ export interface DesiredSlicesInput {
 }
 
 export function desiredSlices(input: DesiredSlicesInput): SliceChanges {
-  const types = addressTypesOf(input.service);
-  const changes = types.map((type) => changesOfType(input, type));
-  const others = input.existing.filter((slice) => !types.includes(slice.addressType as AddressType));
+  const { service, existing } = input;
+  const types = addressTypesOf(service);
+  const changes = types.map((addressType) =>
+    packSlices({
+      addressType,
+      groups: groupEndpoints(input, addressType),
+      existing,
+      service: service.metadata,
+      labels: sliceLabels(service),
+      owner: controllerReference(service),
+      emptySlice: true,
+    }),
+  );
+  const others = existing.filter((slice) => !types.includes(slice.addressType as AddressType));
   return {
     create: changes.flatMap((change) => change.create),
     update: changes.flatMap((change) => change.update),
@@ -57,52 +51,21 @@ export function desiredSlices(input: DesiredSlicesInput): SliceChanges {
   };
 }
 
-/** Endpoints with equal ports, by what identifies them. */
-interface Group {
-  readonly ports: readonly EndpointPort[];
-  readonly endpoints: Map<string, Endpoint>;
-}
-
-function changesOfType(input: DesiredSlicesInput, type: AddressType): SliceChanges {
-  const labels = sliceLabels(input.service);
-  const groups = groupEndpoints(input, type);
-  const plans: Plan[] = [];
-  const free: EndpointSlice[] = [];
-  for (const slice of sortedByName(input.existing)) {
-    if (slice.addressType !== type) continue;
-    // A slice that is being deleted cannot be relied on.
-    if (slice.metadata.deletionTimestamp) continue;
-    const group = groups.get(portsKey(slice.ports ?? []));
-    const plan = group && keepWhatIsWanted(slice, group, labels);
-    if (plan && plan.endpoints.length > 0) plans.push(plan);
-    else free.push(slice);
-  }
-  const created: NewSlice[] = [];
-  for (const group of groups.values()) {
-    const own = plans.filter((plan) => portsKey(plan.slice.ports ?? []) === portsKey(group.ports));
-    created.push(...placeRest(group, own));
-  }
-  // A family without any endpoint still has one slice, which says that the controller has looked.
-  if (plans.length + created.length === 0) created.push({ ports: [], endpoints: [] });
-  return withRecycling(input.service, type, labels, { plans, created, free });
-}
-
-function groupEndpoints({ service, pods, zoneOf }: DesiredSlicesInput, type: AddressType): Map<string, Group> {
-  const groups = new Map<string, Group>();
+function groupEndpoints({ service, pods, zoneOf }: DesiredSlicesInput, type: AddressType): EndpointGroups {
+  const groups = new EndpointGroups();
   for (const pod of pods) {
     const address = hasEndpoint(pod) ? podAddress(pod, type) : undefined;
-    if (address === undefined) continue;
-    const ports = endpointPorts(pod, service);
-    const key = portsKey(ports);
-    const group = groups.get(key) ?? { ports, endpoints: new Map() };
-    groups.set(key, group);
-    const endpoint = endpointOf(pod, service, address, zoneOf);
-    group.endpoints.set(endpointKey(endpoint), endpoint);
+    if (address !== undefined) groups.add(endpointPorts(pod, service), endpointOf(pod, service, address, zoneOf));
   }
   return groups;
 }
 
-function endpointOf(pod: Pod, service: Service, address: string, zoneOf: DesiredSlicesInput['zoneOf']): Endpoint {
+function endpointOf(
+  pod: Pod,
+  service: Service,
+  address: string,
+  zoneOf: DesiredSlicesInput['zoneOf'],
+): discoveryv1.Endpoint {
   const serving = isPodReady(pod);
   const terminating = pod.metadata.deletionTimestamp !== undefined;
   const { nodeName } = pod.spec;
@@ -122,100 +85,6 @@ function endpointOf(pod: Pod, service: Service, address: string, zoneOf: Desired
   };
 }
 
-/** What remains of a slice that exists. */
-interface Plan {
-  readonly slice: EndpointSlice;
-  readonly endpoints: Endpoint[];
-  /** Whether it must be written. */
-  changed: boolean;
-}
-
-interface NewSlice {
-  readonly ports: readonly EndpointPort[];
-  readonly endpoints: readonly Endpoint[];
-}
-
-/** Takes out of the group what the slice holds already, in its newest form. */
-function keepWhatIsWanted(slice: EndpointSlice, group: Group, labels: Labels): Plan {
-  const plan: Plan = { slice, endpoints: [], changed: !sameLabels(slice.metadata.labels, labels) };
-  for (const endpoint of slice.endpoints ?? []) {
-    const key = endpointKey(endpoint);
-    const wanted = plan.endpoints.length < maxEndpointsPerSlice ? group.endpoints.get(key) : undefined;
-    if (!wanted) {
-      plan.changed = true;
-      continue;
-    }
-    group.endpoints.delete(key);
-    plan.endpoints.push(wanted);
-    if (!equal(endpoint, wanted)) plan.changed = true;
-  }
-  return plan;
-}
-
-/** Places the endpoints of a group that are in no slice yet; gives the slices that must be added. */
-function placeRest(group: Group, plans: readonly Plan[]): readonly NewSlice[] {
-  const rest = [...group.endpoints.values()];
-  const fill = (plan: Plan) => {
-    const taken = rest.splice(0, maxEndpointsPerSlice - plan.endpoints.length);
-    if (taken.length > 0) plan.changed = true;
-    plan.endpoints.push(...taken);
-  };
-  // Fullest first, so that few slices end up with room.
-  const byFullness = [...plans].sort((a, b) => b.endpoints.length - a.endpoints.length);
-  for (const plan of byFullness.filter((one) => one.changed)) fill(plan);
-  const created: NewSlice[] = [];
-  while (rest.length > 0) {
-    const fitting = byFullness.find((plan) => plan.endpoints.length + rest.length <= maxEndpointsPerSlice);
-    if (fitting) fill(fitting);
-    else created.push({ ports: group.ports, endpoints: rest.splice(0, maxEndpointsPerSlice) });
-  }
-  return created;
-}
-
-interface Placement {
-  readonly plans: readonly Plan[];
-  readonly created: readonly NewSlice[];
-  readonly free: readonly EndpointSlice[];
-}
-
-/** Writes new slices over those that have become empty before creating and deleting any. */
-function withRecycling(service: Service, type: AddressType, labels: Labels, placement: Placement): SliceChanges {
-  const update = placement.plans
-    .filter((plan) => plan.changed)
-    .map(({ slice, endpoints }) => withContent(slice, labels, { ports: slice.ports ?? [], endpoints }));
-  const free = [...placement.free];
-  const create: Draft<EndpointSlice>[] = [];
-  for (const content of placement.created) {
-    const same = free.findIndex((slice) => portsKey(slice.ports ?? []) === portsKey(content.ports));
-    const [slice] = free.splice(Math.max(0, same), 1);
-    if (!slice) create.push(draftOf(service, type, labels, content));
-    else if (!holds(slice, labels, content)) update.push(withContent(slice, labels, content));
-  }
-  return { create, update, delete: free };
-}
-
-function holds(slice: EndpointSlice, labels: Labels, { ports, endpoints }: NewSlice): boolean {
-  return (
-    sameLabels(slice.metadata.labels, labels) &&
-    portsKey(slice.ports ?? []) === portsKey(ports) &&
-    equal(slice.endpoints ?? [], endpoints)
-  );
-}
-
-function withContent(slice: EndpointSlice, labels: Labels, { ports, endpoints }: NewSlice): EndpointSlice {
-  return { ...slice, metadata: { ...slice.metadata, labels }, ports: [...ports], endpoints: [...endpoints] };
-}
-
-function draftOf(service: Service, addressType: AddressType, labels: Labels, content: NewSlice): Draft<EndpointSlice> {
-  const { name, namespace } = service.metadata;
-  return {
-    metadata: { generateName: `${name}-`, namespace, labels, ownerReferences: [controllerReference(service)] },
-    addressType,
-    ports: [...content.ports],
-    endpoints: [...content.endpoints],
-  };
-}
-
 /** The Service's own labels, then those that say whose slice it is. */
 export function sliceLabels(service: Service): Labels {
   const { [headlessLabel]: _headless, ...labels } = service.metadata.labels ?? {};
@@ -225,36 +94,4 @@ export function sliceLabels(service: Service): Labels {
     [managedByLabel]: managedBy,
     ...(service.spec.clusterIP === 'None' ? { [headlessLabel]: '' } : {}),
   };
-}
-
-function endpointKey(endpoint: Endpoint): string {
-  return `${endpoint.targetRef?.uid ?? ''} ${endpoint.addresses[0] ?? ''}`;
-}
-
-/** Equal for lists that hold the same ports in any order. */
-function portsKey(ports: readonly EndpointPort[]): string {
-  return ports
-    .map(({ name, port, protocol, appProtocol }) =>
-      JSON.stringify([name ?? '', port ?? null, protocol ?? 'TCP', appProtocol ?? null]),
-    )
-    .sort()
-    .join();
-}
-
-function sortedByName(slices: readonly EndpointSlice[]): readonly EndpointSlice[] {
-  return [...slices].sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
-}
-
-function sameLabels(a: Labels | undefined, b: Labels): boolean {
-  const keys = Object.keys(a ?? {});
-  return keys.length === Object.keys(b).length && keys.every((key) => a![key] === b[key]);
-}
-
-/** Deep equality of JSON values; the order of an object's keys does not count. */
-function equal(a: unknown, b: unknown): boolean {
-  if (a === b) return true;
-  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
-  const keys = Object.keys(a);
-  if (Array.isArray(a) !== Array.isArray(b) || keys.length !== Object.keys(b).length) return false;
-  return keys.every((key) => equal((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]));
 }
