@@ -53,7 +53,7 @@ export interface Probe {
   readonly destination: string;
   readonly port: number;
   readonly protocol: Protocol;
-  readonly source?: string;
+  readonly source?: string | undefined;
   readonly sourcePort?: number;
 }
 

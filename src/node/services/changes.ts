@@ -153,13 +153,17 @@ function isStray(frontend: Frontend | undefined, table: TableState): boolean {
 
 const NOTHING: ReadonlySet<string> = new Set();
 
-/** Endpoints of this node, and those of which nobody knows where they are. */
+/**
+ * Pods that may meet themselves through this node: its own ones, those of which nobody knows where they are, and, where
+ * pods are not masqueraded on the way to a node's address (externalTrafficPolicy Local), those of other nodes too.
+ */
 function hairpinElements(placement: Placement | undefined): ReadonlySet<string> {
+  const { inside, outside } = placement?.frontend ?? {};
   let elements: Set<string> | undefined;
-  for (const target of [placement?.frontend.inside, placement?.frontend.outside]) {
+  for (const target of [inside, outside]) {
     if (target?.kind !== 'endpoints') continue;
     for (const { address, local, unplaced } of target.endpoints) {
-      if (!local && !unplaced) continue;
+      if (!local && !unplaced && !outside) continue;
       elements ??= new Set();
       elements.add(`${address} . ${address}`);
     }

@@ -17,7 +17,7 @@ import {
 import { keyOf } from '../../kube/names.ts';
 import type { EndpointSlice, Service, ServicePort } from '../../kube/types.ts';
 import { choosePools, type Pools } from './pools.ts';
-import { parseSlice, type SliceEndpoint } from './slices.ts';
+import { parseSlice, readiness, type SliceEndpoint } from './slices.ts';
 import { minimalRanges } from './source-ranges.ts';
 
 /** What a frontend can carry. SCTP is refused with a problem: see `Problem`. */
@@ -195,11 +195,6 @@ function mergeEndpoints(
     if (!other || readiness(endpoint) > readiness(other)) merged.set(id, endpoint);
   }
   return [...merged.values()];
-}
-
-function readiness(endpoint: SliceEndpoint): number {
-  const isDraining = endpoint.serving && endpoint.terminating;
-  return (endpoint.ready ? 4 : isDraining ? 2 : 0) + (endpoint.local ? 1 : 0);
 }
 
 interface PortContext {

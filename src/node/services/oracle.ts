@@ -87,9 +87,9 @@ function decideExternal(service: Service, node: NodeView, all: readonly Candidat
 }
 
 function land(chosen: readonly Candidate[], packet: Packet, masquerade: boolean, sticky: boolean): Decision {
-  const landings = chosen.map(({ address, port, elsewhere }) => ({
+  const landings = chosen.map(({ address, port }) => ({
     endpoint: `${address} ${port}`,
-    masqueraded: masquerade || (address === packet.source && !elsewhere),
+    masqueraded: masquerade || address === packet.source,
   }));
   return { kind: 'endpoints', landings, sticky };
 }
@@ -98,8 +98,6 @@ interface Candidate {
   readonly address: string;
   readonly port: number;
   readonly here: boolean;
-  /** Known to run on another node. */
-  readonly elsewhere: boolean;
   readonly ready: boolean;
   readonly draining: boolean;
   readonly zones: readonly string[];
@@ -169,7 +167,6 @@ function readCandidate(
     address,
     port,
     here: item.nodeName === node.name,
-    elsewhere: item.nodeName !== undefined && item.nodeName !== node.name,
     ready,
     draining: !ready && isServing && item.conditions?.terminating === true,
     zones: (hints.forZones ?? []).map(({ name }) => name),
@@ -243,7 +240,7 @@ function findHostPort(state: ClusterState, node: NodeView, packet: Packet): Cand
       if (!addresses.some((address) => address === packet.destination)) continue;
       const ips = (status.podIPs ?? []).flatMap(({ ip }) => (ip ? [parseIp(ip)] : []));
       const address = ips.find((ip) => familyOf(ip) === familyOf(packet.destination));
-      const state = { here: true, elsewhere: false, ready: true, draining: false, zones: [], nodes: [] };
+      const state = { here: true, ready: true, draining: false, zones: [], nodes: [] };
       if (address) return { address, port: port.containerPort, ...state };
     }
   }

@@ -65,11 +65,22 @@ function readHosts(slice: EndpointSlice, family: Family, nodeName: string, compl
   for (const item of slice.endpoints ?? []) {
     const text = item.addresses?.[0];
     const address = usableAddress(text, family);
-    if (!address.ok) complaints.add(address.reason, text);
-    else if (hosts.has(address.value)) complaints.add('duplicate', text);
-    else hosts.set(address.value, readHost(item, address.value, nodeName));
+    if (!address.ok) {
+      complaints.add(address.reason, text);
+      continue;
+    }
+    const host = readHost(item, address.value, nodeName);
+    const known = hosts.get(address.value);
+    if (known) complaints.add('duplicate', text);
+    if (!known || readiness(host) > readiness(known)) hosts.set(address.value, host);
   }
   return [...hosts.values()];
+}
+
+/** Of two endpoints with one address the readier one counts; of equal ones, the one that is known to be here. */
+export function readiness(host: Omit<SliceEndpoint, 'address' | 'port'>): number {
+  const isDraining = host.serving && host.terminating;
+  return (host.ready ? 4 : isDraining ? 2 : 0) + (host.local ? 1 : 0);
 }
 
 function readHost(item: SliceItem, address: IpAddress, nodeName: string): Host {
