@@ -82,10 +82,11 @@ async function startAllControllers(): Promise<void> {
 /** Plays the agents: nodes that are ready, pods that run as soon as they are bound and end when they are deleted. */
 async function playNodes(): Promise<void> {
   for (const name of nodes) {
-    const node = await client.create('Node', { metadata: { name }, spec: {} });
+    await client.create('Node', { metadata: { name }, spec: {} });
     const conditions = [{ type: 'Ready', status: 'True', reason: 'KubeletReady', message: 'ready' }];
     const allocatable = { cpu: '4', memory: '8Gi', pods: '110' };
-    await client.updateStatus('Node', { ...node, status: { conditions, allocatable, capacity: allocatable } });
+    const status = { conditions, allocatable, capacity: allocatable };
+    await client.patch('Node', { name }, { status }, { subresource: 'status' });
   }
   const pods = new Informer('Pod', { client, log });
   const given = new Map<string, number>();
