@@ -49,6 +49,8 @@ export interface StreamingServers extends AsyncDisposable {
   /** "http://127.0.0.1:port" of the API server. */
   readonly url: string;
   readonly kubeletPort: number;
+  /** Which protocols clients have asked the API server for: "websocket v5.channel.k8s.io", "SPDY/3.1" … */
+  readonly upgrades: string[];
   readonly tls: { readonly ca: string; readonly cert: string; readonly key: string };
   /** A certificate of the same authority for somebody else. */
   issue(commonName: string, organizations: readonly string[]): Promise<{ cert: string; key: string }>;
@@ -79,11 +81,16 @@ export async function startStreamingServers(streams: PodStreams, pods: readonly 
   const kubeletPort = kubelet.addresses[0]!.port;
   const tls = { ca: authority.cert, ...client };
   const api = apiServer(new NodeProxy({ tls, log: silentLogger }), pods, nodeObject(kubeletPort));
+  const upgrades: string[] = [];
+  api.on('upgrade', ({ headers }) => {
+    upgrades.push([headers.upgrade, headers['sec-websocket-protocol']].filter(Boolean).join(' '));
+  });
   api.listen(0, '127.0.0.1');
   await once(api, 'listening');
   return {
     url: `http://127.0.0.1:${(api.address() as AddressInfo).port}`,
     kubeletPort,
+    upgrades,
     tls,
     issue,
     async [Symbol.asyncDispose]() {

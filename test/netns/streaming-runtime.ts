@@ -5,8 +5,17 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { copyFileSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { checkedCommand } from '../../src/base/command.ts';
 import { statusError } from '../../src/kube/status.ts';
@@ -49,7 +58,11 @@ export class StreamingRuntime implements AsyncDisposable, PodStreams {
   }
 
   /** Starts a pod with one container that runs the command. */
-  async run(pod: string, command: readonly string[], options: { tty?: boolean; stdin?: boolean } = {}): Promise<void> {
+  async run(
+    pod: string,
+    command: readonly string[],
+    options: { stdin?: boolean; stdinOnce?: boolean } = {},
+  ): Promise<void> {
     const namespaceOptions = { network: 'NODE', pid: 'CONTAINER', ipc: 'POD' } as const;
     const logDirectory = join(this.#folder, 'logs', pod);
     mkdirSync(join(logDirectory, 'main'), { recursive: true });
@@ -58,7 +71,7 @@ export class StreamingRuntime implements AsyncDisposable, PodStreams {
       logDirectory,
       labels: {},
       annotations: {},
-      linux: { securityContext: { namespaceOptions } },
+      linux: { cgroupParent: cgroupOf(this.#folder), securityContext: { namespaceOptions } },
     };
     const sandboxId = await this.cri.runPodSandbox(sandbox);
     this.#sandboxes.set(pod, sandboxId);
@@ -113,6 +126,27 @@ export class StreamingRuntime implements AsyncDisposable, PodStreams {
       await once(this.#process, 'exit');
     }
   }
+}
+
+/** The parent of all control groups of a runtime in the folder. */
+const cgroupOf = (folder: string): string => `/${basename(folder)}`;
+
+/** Removes what a runtime in the folder has left of control groups; its processes must have ended. */
+export function removeCgroups(folder: string): void {
+  for (const hierarchy of [CGROUPS, ...foldersIn(CGROUPS)]) removeCgroup(join(hierarchy, cgroupOf(folder)));
+}
+
+const CGROUPS = '/sys/fs/cgroup';
+
+const foldersIn = (folder: string): string[] =>
+  readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? [join(folder, entry.name)] : [],
+  );
+
+function removeCgroup(path: string): void {
+  if (!existsSync(path)) return;
+  for (const child of foldersIn(path)) removeCgroup(child);
+  rmdirSync(path);
 }
 
 function renderConfig(folder: string, socket: string): string {
