@@ -6,6 +6,7 @@ import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, type Server, Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Conntrack } from '../../src/linux/conntrack.ts';
 import { NetworkNamespace } from '../../src/linux/netns.ts';
 import { hasLibnftables, Nftables } from '../../src/linux/nftables.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
@@ -31,6 +32,7 @@ export class LabNode implements Disposable {
   /** The controller's own, and one for the test to look. */
   readonly nft: Nftables;
   readonly eyes: Nftables;
+  readonly flows: Conntrack;
 
   constructor(name: string) {
     this.name = name;
@@ -44,11 +46,13 @@ export class LabNode implements Disposable {
     this.rtnl = Rtnetlink.open(this.ns);
     this.nft = Nftables.open(this.ns);
     this.eyes = Nftables.open(this.ns);
+    this.flows = Conntrack.open(this.ns);
   }
 
   [Symbol.dispose](): void {
     this.nft.close();
     this.eyes.close();
+    this.flows.close();
     this.rtnl.close();
     this.ns.close();
   }
@@ -83,6 +87,11 @@ export class PolicyLab implements AsyncDisposable {
 
   get nodes(): readonly LabNode[] {
     return [this.n1, this.n2];
+  }
+
+  /** Makes every flow a new one: a UDP source port that is used again would be an established flow otherwise. */
+  forgetFlows(): void {
+    for (const { flows } of this.nodes) flows.flush();
   }
 
   namespaceOf(endpoint: Endpoint): NetworkNamespace {

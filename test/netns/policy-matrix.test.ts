@@ -32,6 +32,7 @@ describe('packets between nine pods and the world', { skip }, () => {
     test(name, async () => {
       await cluster.replacePolicies(policies);
       await cluster.settled(lab.nodes);
+      lab.forgetFlows();
       const pairs = endpoints.flatMap((from) => endpoints.map((to) => ({ from, to })));
       const tries = pairs
         .filter(({ from, to }) => from !== to && (from !== world || to !== world))
