@@ -60,7 +60,11 @@ export async function startServer(options: ServerOptions, log: Logger, signal: A
   const access = { ...tls('controllers'), server: `https://${hostOf(listen[0] ?? '127.0.0.1')}:${port}` };
   const client = new HttpClient({ access, userAgent: 'podwire-controllers' });
   await startControllers(
-    { client, log: log.child({ component: 'controllers' }), options: { clusterCidrs: options.clusterCidr, ca: access.ca } },
+    {
+      client,
+      log: log.child({ component: 'controllers' }),
+      options: { clusterCidrs: options.clusterCidr, rootCa: access.ca },
+    },
     signal,
   );
   log.info({ listen, port }, 'the server is up');

@@ -31,12 +31,15 @@ function addClusterCommands(program: Command): void {
       )
       .addOption(
         new Option('--pod-network <mode>', 'how packets cross nodes').choices(['vxlan', 'host-gw']).default('vxlan'),
-      );
+      )
+      .option(
+        '--kubeconfig <file>',
+        'the kubeconfig to merge the context into (default: $KUBECONFIG or ~/.kube/config)',
+      )
+      .option('--no-merge', 'leave the kubeconfig as it is');
   clusterOptions(program.command('up'))
     .description('start a cluster; stays in the foreground until Ctrl-C takes it down')
     .option('-d, --detach', 'return when it is ready and leave it running')
-    .option('--kubeconfig <file>', 'the kubeconfig to merge the context into (default: $KUBECONFIG or ~/.kube/config)')
-    .option('--no-merge', 'leave the kubeconfig as it is')
     .addOption(new Option('--report-to-parent').hideHelp())
     .action(async (options) => (await import('./up.ts')).up(options));
   program

@@ -3,7 +3,7 @@ import { messageOf } from '../../base/errors.ts';
 import { apiVersionOf } from '../../kube/names.ts';
 import { statusError } from '../../kube/status.ts';
 import type { ApiRequest } from '../context.ts';
-import { parseProtobuf } from '../http/protobuf-body.ts';
+import { parseProtobuf } from '../protobuf/request.ts';
 import type { ApiObject, Kind } from '../resources/kind.ts';
 import { DecodeError, decode, isRecord } from '../schema/decode.ts';
 import { QuantityError } from '../schema/quantity.ts';
@@ -14,7 +14,9 @@ export function mediaTypeOf(request: Pick<ApiRequest, 'headers'>): string {
 }
 
 /** The body as untyped JSON. Throws 415 for media types that are not understood and 400 for what cannot be parsed. */
-export async function parseBody(request: Pick<ApiRequest, 'headers' | 'body'>): Promise<unknown> {
+export async function parseBody(
+  request: Pick<ApiRequest, 'headers' | 'body'> & { readonly kind?: Kind },
+): Promise<unknown> {
   const type = mediaTypeOf(request);
   const bytes = await request.body();
   switch (type) {
@@ -25,7 +27,7 @@ export async function parseBody(request: Pick<ApiRequest, 'headers' | 'body'>): 
     case 'text/yaml':
       return parseYaml(bytes);
     case 'application/vnd.kubernetes.protobuf':
-      return parseProtobuf(bytes);
+      return parseProtobuf(bytes, request.kind);
     default:
       throw statusError(
         'UnsupportedMediaType',
