@@ -167,8 +167,7 @@ const hasClusterIp = (type: string | undefined) => type !== 'ExternalName';
 function defaultServiceSpec(spec: Spec): void {
   if (spec.sessionAffinity === 'ClientIP') spec.sessionAffinityConfig ??= { clientIP: { timeoutSeconds: 10_800 } };
   else delete spec.sessionAffinityConfig;
-  for (const port of spec.ports ?? [])
-    if (port.targetPort === undefined || port.targetPort === '') port.targetPort = port.port;
+  for (const port of spec.ports ?? []) if (!port.targetPort) port.targetPort = port.port;
   if (opensNodePorts(spec.type)) spec.externalTrafficPolicy ??= 'Cluster';
   else if (!(spec.externalIPs?.length && hasClusterIp(spec.type))) {
     /* only external traffic has the policy */
