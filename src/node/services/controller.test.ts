@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict';
+import { get } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { after, describe, it } from 'node:test';
+import { silentLogger } from '../../base/log.ts';
+import { FakeClient } from '../../kube/fake-client.ts';
+import { Informer } from '../../kube/informer.ts';
+import type { KindMap, KindName } from '../../kube/types.ts';
+import { ServicesController } from './controller.ts';
+import { FakeNft } from './fake-nft.ts';
+import { makeNode, makePod, makeService, makeSlice } from './fixtures.ts';
+import type { Listen } from './health.ts';
+import type { Problem } from './model.ts';
+
+const TABLE = 'ip podwire-services';
+
+const abort = new AbortController();
+after(() => abort.abort());
+
+async function start(options: { listen?: Listen; nodeAddresses?: readonly string[] } = {}) {
+  const client = new FakeClient();
+  const nft = new FakeNft();
+  const problems: Problem[] = [];
+  const informer = <K extends KindName>(kind: K) => new Informer(kind, { client, log: silentLogger });
+  await client.create('Node', makeNode('n1', ['192.0.2.1'], 'z1'));
+  const controller = new ServicesController({
+    nodeName: 'n1',
+    informers: {
+      services: informer('Service'),
+      endpointSlices: informer('EndpointSlice'),
+      pods: informer('Pod'),
+      nodes: informer('Node'),
+    },
+    nft,
+    podCidrs: ['10.244.0.0/16'],
+    serviceCidrs: ['10.96.0.0/16'],
+    log: silentLogger,
+    onGarbage: (problem) => problems.push(problem),
+    ...options,
+  });
+  const services = () => nft.listing(TABLE, ['services']).map((line) => line.slice('services '.length));
+  const endpoints = () => nft.listing(TABLE, ['endpoints']).map((line) => line.split(' : ')[1]);
+  return { client, nft, problems, controller, services, endpoints };
+}
+
+async function eventually(check: () => void): Promise<void> {
+  for (let i = 0; ; i++) {
+    try {
+      return check();
+    } catch (error) {
+      if (i >= 300) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
+
+const service = () => makeService('web', { clusterIPs: ['10.96.0.10'], ports: [{ port: 80 }] });
+const slice = (...addresses: string[]) => makeSlice('web', addresses, [{ name: '', port: 8080 }]);
+
+/** Objects of the fixtures as the fake server holds them. */
+async function update<K extends KindName>(client: FakeClient, kind: K, object: KindMap[K]): Promise<void> {
+  const { namespace, name } = object.metadata as { namespace?: string; name: string };
+  const { metadata } = await client.get(kind, { namespace, name });
+  await client.update(kind, { ...object, metadata: { ...object.metadata, ...pick(metadata) } } as KindMap[K]);
+}
+const pick = ({
+  uid,
+  resourceVersion,
+  creationTimestamp,
+}: {
+  uid: string;
+  resourceVersion: string;
+  creationTimestamp: string;
+}) => ({
+  uid,
+  resourceVersion,
+  creationTimestamp,
+});
+
+describe('services controller', () => {
+  it('applies nothing before everything is known, then all of it at once', async () => {
+    const { client, nft, controller, services } = await start();
+    await client.create('Service', service());
+    await client.create('EndpointSlice', slice('10.244.0.2'));
+    await controller.start(abort.signal);
+    assert.equal(nft.transactions.length, 1);
+    assert.deepEqual(services(), ['10.96.0.10 . tcp . 80 : 1']);
+  });
+
+  it('follows Services and slices, and sweeps what removals leave', async () => {
+    const { client, controller, services, endpoints } = await start();
+    await controller.start(abort.signal);
+    await client.create('Service', service());
+    await eventually(() => assert.deepEqual(services(), [`10.96.0.10 . tcp . 80 : ${0xfffffe}`]));
+    await client.create('EndpointSlice', slice('10.244.0.2', '10.244.0.3'));
+    await eventually(() => assert.deepEqual(services(), ['10.96.0.10 . tcp . 80 : 2']));
+    await update(client, 'EndpointSlice', slice('10.244.0.3'));
+    await eventually(() => assert.deepEqual(endpoints(), ['10.244.0.3 . 8080']));
+    await client.delete('Service', { namespace: 'default', name: 'web' });
+    await eventually(() => assert.deepEqual([...services(), ...endpoints()], []));
+    assert.equal(controller.metrics.rebuilds, 1);
+  });
+
+  it('serves host ports of this node, and NodePorts on the addresses that its Node object names', async () => {
+    const { client, controller, services } = await start();
+    await controller.start(abort.signal);
+    const ports = [{ containerPort: 80, hostPort: 8080 }];
+    await client.create('Pod', makePod('web', { nodeName: 'n1', containers: [{ name: 'c', ports }] }, ['10.244.0.7']));
+    await eventually(() => assert.deepEqual(services(), ['192.0.2.1 . tcp . 8080 : 1']));
+    const node = await client.get('Node', { name: 'n1' });
+    await client.updateStatus('Node', { ...node, status: makeNode('n1', ['192.0.2.77']).status! });
+    await eventually(() => assert.deepEqual(services(), ['192.0.2.77 . tcp . 8080 : 1']));
+    controller.setNodeAddresses(['192.0.2.5', '192.0.2.6']);
+    await eventually(() => assert.equal(services().length, 2));
+    await client.delete('Pod', { namespace: 'default', name: 'web' }, { gracePeriodSeconds: 0 });
+    await eventually(() => assert.deepEqual(services(), []));
+  });
+
+  it('writes new pod CIDRs', async () => {
+    const { nft, controller } = await start();
+    await controller.start(abort.signal);
+    controller.setPodCidrs(['10.55.0.0/16']);
+    await eventually(() => assert.match(nft.transactions.at(-1)!, /set pod-cidrs .*10\.55\.0\.0\/16/));
+  });
+
+  it('tells of garbage once', async () => {
+    const { client, controller, problems } = await start();
+    await controller.start(abort.signal);
+    await client.create('Service', service());
+    await client.create('EndpointSlice', slice('127.0.0.1', '10.244.0.2'));
+    await eventually(() => assert.equal(problems.length, 1));
+    await update(client, 'EndpointSlice', slice('127.0.0.1', '10.244.0.3'));
+    await eventually(() => assert.ok(controller.metrics.syncs >= 3));
+    assert.equal(problems.length, 1);
+  });
+
+  it('answers health checks of load balancers', async () => {
+    const ports: number[] = [];
+    const listen: Listen = (server) =>
+      server.listen(0, '127.0.0.1', () => ports.push((server.address() as AddressInfo).port));
+    const { client, controller } = await start({ listen });
+    const spec = {
+      type: 'LoadBalancer',
+      clusterIPs: ['10.96.0.10'],
+      externalTrafficPolicy: 'Local',
+      healthCheckNodePort: 32000,
+    };
+    await client.create('Service', makeService('web', { ...spec, ports: [{ port: 80 }] }));
+    await controller.start(abort.signal);
+    await eventually(() => assert.equal(ports.length, 1));
+    assert.deepEqual(await ask(ports[0]!), { status: 503, weight: '0', local: 0 });
+    const local = makeSlice('web', [{ address: '10.244.0.2', node: 'n1' }], [{ name: '', port: 80 }]);
+    await client.create('EndpointSlice', local);
+    await eventually(() => assert.ok(controller.metrics.syncs >= 2));
+    await eventually(() => assert.equal(controller.metrics.frontends > 0, true));
+    assert.deepEqual(await ask(ports[0]!), { status: 200, weight: '1', local: 1 });
+    await client.delete('Service', { namespace: 'default', name: 'web' });
+    await eventually(() => assert.equal(controller.metrics.services, 0));
+    await assert.rejects(ask(ports[0]!), /ECONNREFUSED/);
+  });
+});
+
+function ask(port: number): Promise<{ status: number | undefined; weight: unknown; local: number }> {
+  return new Promise((resolve, reject) => {
+    get({ host: '127.0.0.1', port, path: '/healthz', agent: false }, (response) => {
+      let body = '';
+      response.on('data', (chunk) => {
+        body += chunk;
+      });
+      response.on('end', () => {
+        const weight = response.headers['x-load-balancing-endpoint-weight'];
+        resolve({ status: response.statusCode, weight, local: JSON.parse(body).localEndpoints });
+      });
+    }).on('error', reject);
+  });
+}
