@@ -3,7 +3,7 @@ import { messageOf } from '../../base/errors.ts';
 import { apiVersionOf } from '../../kube/names.ts';
 import { statusError } from '../../kube/status.ts';
 import type { ApiRequest } from '../context.ts';
-import { parseProtobuf } from '../protobuf/request.ts';
+import { parseProtobuf } from '../protobuf/decode.ts';
 import type { ApiObject, Kind } from '../resources/kind.ts';
 import { DecodeError, decode, isRecord } from '../schema/decode.ts';
 import { QuantityError } from '../schema/quantity.ts';
@@ -27,7 +27,7 @@ export async function parseBody(
     case 'text/yaml':
       return parseYaml(bytes);
     case 'application/vnd.kubernetes.protobuf':
-      return parseProtobuf(bytes, request.kind);
+      return parseProtobuf(bytes);
     default:
       throw statusError(
         'UnsupportedMediaType',
