@@ -16,6 +16,7 @@ fi
 packages=(
   containerd:/usr/bin/containerd crun:/usr/bin/crun nftables:/usr/sbin/nft
   iproute2:/sbin/ip busybox-static:busybox nginx-light:/usr/sbin/nginx curl:/usr/bin/curl
+  bind9-dnsutils:/usr/bin/nslookup
   gcc:/usr/bin/gcc libc6-dev:/usr/include/stdio.h util-linux:/usr/bin/unshare
   ca-certificates:/usr/share/ca-certificates
 )

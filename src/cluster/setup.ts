@@ -50,9 +50,9 @@ const SOURCES =
     : { pause: new URL('./native/pause.c', import.meta.url), shim: new URL('./native/podwire-cni.c', import.meta.url) };
 
 /** What the images are made of: a newer Debian package makes new images. */
-const IMAGE_INPUTS = ['/usr/sbin/nginx', '/usr/bin/curl', '/bin/busybox', '/usr/bin/busybox'];
+const IMAGE_INPUTS = ['/usr/sbin/nginx', '/usr/bin/curl', '/usr/bin/nslookup', '/bin/busybox', '/usr/bin/busybox'];
 /** Raised when the way of building changes. */
-const FORMAT = 3;
+const FORMAT = 4;
 
 /** The folder of the products for this machine's packages and these sources. */
 function preparedFolder(): string {
@@ -103,6 +103,7 @@ function requireBuildPrograms(): void {
     ['nginx', 'nginx-light'],
     ['busybox', 'busybox-static'],
     ['curl', 'curl'],
+    ['nslookup', 'bind9-dnsutils'],
     ['containerd', 'containerd'],
     ['tar', 'tar'],
   ] as const;
@@ -127,7 +128,7 @@ async function build(folder: string, say: (step: string) => void): Promise<void>
   await compile(SOURCES.shim, products.shim);
   const pause = join(folder, 'pause');
   await compile(SOURCES.pause, pause);
-  say('building the starter images (nginx, busybox, curl) from Debian packages');
+  say('building the starter images (nginx, busybox, curl, dnsutils) from Debian packages');
   await buildStarterImages(new OciLayout(products.images), pause);
   say('unpacking them for containerd');
   await unpackForContainerd(folder, products);

@@ -87,6 +87,12 @@ const starterImages: readonly StarterImage[] = [
     layers: () => [base(), curl(), nginx()],
   },
   {
+    // What Kubernetes' own documentation debugs DNS with: an nslookup and a dig that honour search domains.
+    name: 'registry.k8s.io/e2e-test-images/jessie-dnsutils:1.7',
+    config: { Cmd: ['sleep', 'infinity'], Env: [PATH] },
+    layers: () => [base(), dnsutils()],
+  },
+  {
     name: 'curlimages/curl:latest',
     config: {
       Entrypoint: ['/entrypoint.sh'],
@@ -140,6 +146,12 @@ function withBusybox(root: RootFilesystem): RootFilesystem {
 
 function curl(): RootFilesystem {
   return new RootFilesystem().program('/usr/bin/curl');
+}
+
+function dnsutils(): RootFilesystem {
+  const root = new RootFilesystem();
+  for (const program of ['nslookup', 'dig', 'host']) root.program(`/usr/bin/${program}`);
+  return root;
 }
 
 function nginx(): RootFilesystem {

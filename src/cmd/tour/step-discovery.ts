@@ -1,12 +1,15 @@
 /** Service discovery: environment variables and DNS in all its forms. */
 import type { Stage } from './stage.ts';
 
+/** What Kubernetes' documentation debugs DNS with; busybox's nslookup knows no search domains for names with dots. */
+const IMAGE = 'registry.k8s.io/e2e-test-images/jessie-dnsutils:1.7';
+
 export async function discovery(stage: Stage): Promise<void> {
   const service = await stage.cluster.client.get('Service', { namespace: 'default', name: 'my-service' });
   const address = service.spec.clusterIP!;
-  await stage.kubectl('run finder --image=busybox --restart=Never -- sleep 100000');
+  await stage.kubectl(`run finder --image=${IMAGE} --restart=Never`);
   await stage.kubectl('create namespace elsewhere');
-  await stage.kubectl('run finder --image=busybox --restart=Never --namespace=elsewhere -- sleep 100000');
+  await stage.kubectl(`run finder --image=${IMAGE} --restart=Never --namespace=elsewhere`);
   await stage.waitReady('pod/finder');
   await stage.waitReady('pod/finder --namespace=elsewhere');
   const env = await stage.kubectl(`exec finder -- sh -c 'env | grep MY_SERVICE'`);
