@@ -128,7 +128,8 @@ function agrees(decision: Decision, packet: RandomPacket, outcome: Outcome): boo
     case 'reject':
       return outcome.kind === 'refused';
     case 'drop':
-      return outcome.kind === 'silence';
+      // The node is told of its own datagram at once (EPERM), be it dropped or rejected.
+      return outcome.kind === 'silence' || (packet.from === 'node' && packet.protocol === 'udp' && outcome.kind === 'refused');
     case 'pass':
       return outcome.kind !== 'answer';
     case 'endpoints': {
