@@ -8,7 +8,8 @@ import { pathsOf } from './operations.ts';
 import { encodeSwagger } from './protobuf.ts';
 
 const INFO = { title: 'Kubernetes', version: 'v1.36.0' };
-const SWAGGER_PROTOBUF = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
+/** Clients ask for "…v2@v1.0+protobuf", which is no valid media type to answer with. */
+const SWAGGER_PROTOBUF = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
 
 const documents = new Map<string, Buffer>();
 
