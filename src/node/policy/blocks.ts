@@ -98,6 +98,10 @@ function sweep(events: ReadonlyMap<bigint, { begin: PortSet[]; end: PortSet[] }>
   return boxes;
 }
 
+/**
+ * Always as a range, also of one address: nft 1.0.6 fails to find an element of a concatenated interval set again when it
+ * is written without any range (it forgets to swap the bytes of the fields that are in host order).
+ */
 export function formatAddressRange(family: Family, { from, to }: AddressRange): string {
-  return from === to ? formatIp(family, from) : `${formatIp(family, from)}-${formatIp(family, to)}`;
+  return `${formatIp(family, from)}-${formatIp(family, to)}`;
 }

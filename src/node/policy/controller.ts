@@ -288,7 +288,7 @@ export class PolicyController implements Startable {
 
   /** Packets denied on this node since the table was loaded, by direction. */
   deniedPackets(): { readonly ingress: number; readonly egress: number } {
-    const counters = this.#options.nft.listJson(`counters ${table}`) as {
+    const counters = this.#options.nft.listJson(`counters table ${table}`) as {
       readonly counter?: { readonly name: string; readonly packets: number };
     }[];
     const of = (name: string) => counters.find(({ counter }) => counter?.name === name)?.counter?.packets ?? 0;

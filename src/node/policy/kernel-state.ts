@@ -35,13 +35,25 @@ function readElements(set: { readonly [key: string]: Json }): Map<string, string
   const list = set['elem'] ?? [];
   if (!Array.isArray(list)) throw new TypeError(`no list of elements in ${String(set['name'])}`);
   for (const element of list as readonly Json[]) {
-    if (set['map'] === undefined) elements.set(readKey(element), '');
-    else {
+    if (set['map'] === undefined) {
+      const key = readKey(element);
+      elements.set(hasRanges(String(set['name'])) ? withRange(key) : key, '');
+    } else {
       const [key, value] = element as readonly [Json, Json];
       elements.set(readKey(key), set['map'] === 'classid' ? readClass(value) : String(value));
     }
   }
   return elements;
+}
+
+/** The sets of address blocks. */
+function hasRanges(set: string): boolean {
+  return /_block(port)?[46]$/.test(set);
+}
+
+/** A lone address in the second field, as nft prints a range of one, in the spelling of `Elements`. */
+function withRange(key: string): string {
+  return key.replace(/^(\S+ \. )([^\s-]+)(?=$| )/, '$1$2-$2');
 }
 
 function readKey(element: Json): string {
