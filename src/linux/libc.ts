@@ -73,6 +73,22 @@ export const libc = {
     length: number,
     flags: number,
   ) => number,
+  sendto: c.func(
+    'long sendto(int fd, const void *bytes, size_t length, int flags, const void *to, uint32_t toLength)',
+  ) as (fd: number, bytes: Uint8Array, length: number, flags: number, to: Uint8Array, toLength: number) => number,
+  recvmmsg: c.func('int recvmmsg(int fd, void *messages, uint32_t count, int flags, void *timeout)') as (
+    fd: number,
+    messages: Uint8Array,
+    count: number,
+    flags: number,
+    timeout: null,
+  ) => number,
+  sendmmsg: c.func('int sendmmsg(int fd, void *messages, uint32_t count, int flags)') as (
+    fd: number,
+    messages: Uint8Array,
+    count: number,
+    flags: number,
+  ) => number,
   poll: c.func('int poll(void *fds, unsigned long count, int timeout)') as (
     fds: Uint8Array,
     count: number,

@@ -1,37 +1,71 @@
 /**
- * The chain that a query passes: errors, metrics, cache, cluster, forward. Each link answers or hands on; the first is the
- * outermost. Queries of the cluster's own names are answered synchronously.
+ * The chain that a query passes: metrics, errors, ready, cache, cluster, forward. Each link answers or hands on; the first
+ * is the outermost. Queries of the cluster's own names are answered synchronously.
  */
+import { type Clock, systemClock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
-import type { Answer, Query } from './wire.ts';
-import { encodeAnswer, isInternetClass, Rcode } from './wire.ts';
+import { isInternetClass } from './decode.ts';
+import { encodeAnswer, MAX_MESSAGE_BYTES } from './encode.ts';
+import { type Answer, bareAnswer, type Query, Rcode, type ResourceRecord, Type } from './wire.ts';
 import type { Zone } from './zone.ts';
 
 /** How a query came, which bounds the answer. */
 export type Transport = 'udp' | 'tcp';
 
-/** A whole response, or its promise where others must be asked. */
+/** A whole response, or its promise where others must be asked. The packet's bytes stay as they are. */
 export type Handler = (query: Query, transport: Transport, packet: Buffer) => Buffer | Promise<Buffer>;
 
-const TCP_LIMIT = 65_535;
-
-const plain = (rcode: number): Answer => ({ rcode, authoritative: false, answers: [], authority: [], additional: [] });
-
-/** How large an answer may be. */
-export function sizeLimit(query: Query, transport: Transport): number {
-  return transport === 'tcp' ? TCP_LIMIT : query.udpSize;
-}
-
+/** Encodes an answer as large as the client takes it. */
 export function encode(query: Query, transport: Transport, answer: Answer): Buffer {
-  return encodeAnswer(query, answer, sizeLimit(query, transport));
+  return encodeAnswer(query, answer, transport === 'tcp' ? MAX_MESSAGE_BYTES : query.udpSize);
 }
+
+/** Counters since the start. */
+export interface DnsMetrics {
+  /** Queries by transport. Messages that are none are `malformed`. */
+  udp: number;
+  tcp: number;
+  /** Answered with FORMERR, NOTIMP or BADVERS, or ignored. */
+  malformed: number;
+  /** Queries answered from the cache. */
+  cacheHits: number;
+  /** Queries sent to upstream servers. */
+  forwarded: number;
+  /** Of answers to queries; index: response code. */
+  readonly byRcode: number[];
+}
+
+export function createMetrics(): DnsMetrics {
+  return { udp: 0, tcp: 0, malformed: 0, cacheHits: 0, forwarded: 0, byRcode: Array<number>(16).fill(0) };
+}
+
+/** Counts the response codes. The outermost link, so that failures count too. */
+export function metrics(next: Handler, counts: DnsMetrics): Handler {
+  const count = (response: Buffer) => {
+    counts.byRcode[response[3]! & 0xf]!++;
+    return response;
+  };
+  return (query, transport, packet) => {
+    const response = next(query, transport, packet);
+    return Buffer.isBuffer(response) ? count(response) : response.then(count);
+  };
+}
+
+/** Pods can cause failures as often as they like (names of others while no upstream server answers): one line per period. */
+const LOG_PERIOD_MS = 10_000;
 
 /** A link's failure becomes SERVFAIL and a line in the log; the server goes on. */
-export function errors(next: Handler, log: Logger): Handler {
+export function errors(next: Handler, log: Logger, clock: Clock = systemClock): Handler {
+  let quietUntil = 0;
+  let suppressed = 0;
   const failed = (query: Query, transport: Transport, error: unknown) => {
-    log.warn({ name: query.name, type: query.type, error }, `dns: ${messageOf(error)}`);
-    return encode(query, transport, plain(Rcode.serverFailure));
+    if (clock.now() >= quietUntil) {
+      log.warn({ name: query.name, type: query.type, suppressed, error }, `dns: ${messageOf(error)}`);
+      quietUntil = clock.now() + LOG_PERIOD_MS;
+      suppressed = 0;
+    } else suppressed++;
+    return encode(query, transport, bareAnswer(Rcode.serverFailure));
   };
   return (query, transport, packet) => {
     try {
@@ -43,102 +77,50 @@ export function errors(next: Handler, log: Logger): Handler {
   };
 }
 
-/** Counters by response code and transport. */
-export interface DnsMetrics {
-  queries: number;
-  tcp: number;
-  cacheHits: number;
-  forwarded: number;
-  /** Index: response code. */
-  readonly byRcode: number[];
-}
-
-export function createMetrics(): DnsMetrics {
-  return { queries: 0, tcp: 0, cacheHits: 0, forwarded: 0, byRcode: Array<number>(16).fill(0) };
-}
-
-export function metrics(next: Handler, counts: DnsMetrics): Handler {
-  const count = (response: Buffer) => {
-    counts.byRcode[response[3]! & 0xf]!++;
-    return response;
-  };
-  return (query, transport, packet) => {
-    counts.queries++;
-    if (transport === 'tcp') counts.tcp++;
-    const response = next(query, transport, packet);
-    return Buffer.isBuffer(response) ? count(response) : response.then(count);
-  };
-}
-
 /** SERVFAIL until the indexes are complete: NXDOMAIN would be believed and remembered. */
 export function ready(next: Handler, hasSynced: () => boolean): Handler {
   return (query, transport, packet) =>
-    hasSynced() ? next(query, transport, packet) : encode(query, transport, plain(Rcode.serverFailure));
+    hasSynced() ? next(query, transport, packet) : encode(query, transport, bareAnswer(Rcode.serverFailure));
 }
 
-/**
- * Keeps encoded answers of the cluster's names. `generation` is a number that grows with every change of an index: an
- * answer is never older than the last change. An answer with several addresses is kept in several orders, which take turns,
- * so that clients that take the first one are spread.
- */
-export function cache(next: Handler, generation: () => number, counts: DnsMetrics, maxEntries = 20_000): Handler {
-  let filledAt = -1;
-  const entries = new Map<string, { turns: Buffer[]; next: number }>();
+/** Outside: whoever can be asked for a name that is not the cluster's; where an ExternalName leads to. */
+export type Outside = (name: string, type: number) => Answer | Promise<Answer>;
+
+/** Answers the names of the cluster, the records of an answer in random order. */
+export function cluster(
+  next: Handler,
+  { zone, outside, random = Math.random }: { zone: Zone; outside: Outside; random?: () => number },
+): Handler {
   return (query, transport, packet) => {
-    const now = generation();
-    if (now !== filledAt) {
-      entries.clear();
-      filledAt = now;
+    if (!isInternetClass(query)) return encode(query, transport, bareAnswer(Rcode.refused));
+    const found = zone.resolve(query.name, query.type);
+    if (!found) return next(query, transport, packet);
+    // RFC 5936 section 2.2.1: nobody is given the zone as a whole.
+    if (query.type === Type.AXFR || query.type === Type.IXFR) {
+      return encode(query, transport, bareAnswer(Rcode.refused));
     }
-    const key = `${query.name} ${query.type} ${transport === 'tcp' ? 0 : query.udpSize}${query.edns ? 'e' : ''}`;
-    const entry = entries.get(key);
-    if (entry && entry.turns.length >= TURNS) {
-      counts.cacheHits++;
-      return personal(entry.turns[entry.next++ % TURNS]!, query);
-    }
-    const response = next(query, transport, packet);
-    if (!Buffer.isBuffer(response)) return response;
-    if (entries.size >= maxEntries) entries.clear();
-    const several = response.readUInt16BE(6) > 1;
-    if (!several) entries.set(key, { turns: Array<Buffer>(TURNS).fill(response), next: 0 });
-    else if (entry) entry.turns.push(response);
-    else entries.set(key, { turns: [response], next: 0 });
-    return response;
+    const send = (answer: Answer) => encode(query, transport, { ...answer, answers: shuffled(answer.answers, random) });
+    if (found.continuesAt === undefined) return send(found);
+    const rest = outside(found.continuesAt, query.type);
+    const join = (more: Answer) => send({ ...found, rcode: more.rcode, answers: [...found.answers, ...more.answers] });
+    return rest instanceof Promise ? rest.then(join) : join(rest);
   };
 }
 
-/** Orders of one answer that are kept. */
-const TURNS = 8;
-
-/** A kept answer for another query: its id, its recursion flag, its spelling of the name. */
-function personal(kept: Buffer, query: Query): Buffer {
-  const response = Buffer.from(kept);
-  response.writeUInt16BE(query.id, 0);
-  response[2] = (response[2]! & 0xfe) | ((query.flags >> 8) & 1);
-  query.question.copy(response, 12);
-  return response;
-}
-
-/** Answers the names of the cluster, addresses in random order. */
-export function cluster(next: Handler, zone: Zone, random: () => number = Math.random): Handler {
-  return (query, transport, packet) => {
-    if (!isInternetClass(query)) return encode(query, transport, plain(Rcode.refused));
-    const answer = zone.resolve(query.name, query.type);
-    if (!answer) return next(query, transport, packet);
-    return encode(query, transport, { ...answer, answers: shuffled(answer.answers, random) });
-  };
-}
-
-/** Fisher-Yates; a CNAME stays before what it leads to. */
-function shuffled<T extends { readonly type: string }>(records: readonly T[], random: () => number): readonly T[] {
-  if (records.length < 2 || records.some((record) => record.type === 'CNAME')) return records;
-  const result = [...records];
-  for (let i = result.length - 1; i > 0; i--) {
+/** Fisher-Yates; CNAMEs stay before what they lead to. */
+function shuffled(records: readonly ResourceRecord[], random: () => number): readonly ResourceRecord[] {
+  if (records.length < 2) return records;
+  const aliases = records.filter((record) => record.type === 'CNAME');
+  const rest = records.filter((record) => record.type !== 'CNAME');
+  for (let i = rest.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1));
-    [result[i], result[j]] = [result[j]!, result[i]!];
+    [rest[i], rest[j]] = [rest[j]!, rest[i]!];
   }
-  return result;
+  return [...aliases, ...rest];
 }
 
 /** The end of the chain in a cluster without a way out: names of others are refused, at once and plainly. */
-export const refuseOthers: Handler = (query, transport) => encode(query, transport, plain(Rcode.refused));
+export const refuseOthers: Handler = (query, transport) => encode(query, transport, bareAnswer(Rcode.refused));
+
+/** Where nobody can be asked, an ExternalName's answer ends with its CNAME. */
+export const nothingOutside: Outside = () => bareAnswer(Rcode.noError);

@@ -1,24 +1,25 @@
 /** The DNS of a node: indexes over the informers, the chain, the sockets, and the Service that leads to them. */
 import { systemClock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
-import { isIp, parseCidr, parseIp } from '../../base/ip.ts';
+import { parseCidr } from '../../base/ip.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Startable } from '../../base/startable.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { Informer } from '../../kube/informer.ts';
+import { AnswerCache } from './cache.ts';
 import {
-  cache,
   cluster,
   createMetrics,
   type DnsMetrics,
   errors,
   type Handler,
   metrics,
+  nothingOutside,
   ready,
   refuseOthers,
 } from './chain.ts';
-import { forward, type Upstream } from './forward.ts';
-import { clusterAddresses } from './model.ts';
+import { Forwarder, type Upstream } from './forward.ts';
+import { clusterAddresses, ownerOf, podAddresses, sliceAddresses } from './model.ts';
 import { publishDns } from './publisher.ts';
 import { DnsListener } from './server.ts';
 import { Zone, type ZoneSource } from './zone.ts';
@@ -46,8 +47,6 @@ export interface DnsControllerOptions {
   readonly port?: number;
 }
 
-const SERVICE_NAME = 'kubernetes.io/service-name';
-
 export class DnsController implements Startable {
   readonly metrics: DnsMetrics = createMetrics();
   readonly #options: DnsControllerOptions;
@@ -58,10 +57,18 @@ export class DnsController implements Startable {
     this.#options = options;
     addIndexes(options.informers);
     this.#followChanges(options.informers);
-    const { nodeAddresses: addresses, log, port = 53 } = options;
-    this.#listener = new DnsListener({ addresses, port, log, handler: this.#chain() });
+    const cache = new AnswerCache({ generation: () => this.#generation, counts: this.metrics });
+    this.#listener = new DnsListener({
+      addresses: options.nodeAddresses,
+      port: options.port ?? 53,
+      log: options.log,
+      counts: this.metrics,
+      cache,
+      handler: this.#chain(cache),
+    });
   }
 
+  /** The port in use: of interest where 0 was asked for. */
   get port(): number {
     return this.#listener.port;
   }
@@ -72,7 +79,7 @@ export class DnsController implements Startable {
     void this.#publish(signal);
   }
 
-  #chain(): Handler {
+  #chain(cache: AnswerCache): Handler {
     const { informers, domain, dnsAddresses, podCidrs, serviceCidrs, upstreams = [], log } = this.#options;
     const zone = new Zone({
       domain,
@@ -80,24 +87,28 @@ export class DnsController implements Startable {
       source: sourceOf(informers),
       reverseCidrs: [...podCidrs, ...serviceCidrs].map(parseCidr),
     });
-    const others = upstreams.length > 0 ? forward({ upstreams, counts: this.metrics }) : refuseOthers;
-    const synced = () => Object.values(informers).every((informer) => informer.hasSynced);
-    const answered = cache(cluster(others, zone), () => this.#generation, this.metrics);
-    return errors(metrics(ready(answered, synced), this.metrics), log);
+    const forwarder = upstreams.length > 0 ? new Forwarder({ upstreams, counts: this.metrics }) : undefined;
+    const outside = forwarder?.outside ?? nothingOutside;
+    const answered = cluster(forwarder?.handler ?? refuseOthers, { zone, outside });
+    const { services, slices, namespaces, pods } = informers;
+    const synced = () => [services, slices, namespaces, pods].every((informer) => informer.hasSynced);
+    return metrics(errors(ready(cache.link(answered), synced), log), this.metrics);
   }
 
   #followChanges(informers: DnsInformers): void {
     const changed = () => {
       this.#generation++;
     };
-    for (const informer of [informers.services, informers.slices, informers.namespaces]) {
+    for (const informer of [informers.services, informers.slices]) {
       informer.addHandler({ onAdd: changed, onUpdate: changed, onDelete: changed });
     }
+    // Of these only the existence and the addresses matter; their status changes much more often.
+    informers.namespaces.addHandler({ onAdd: changed, onDelete: changed });
     informers.pods.addHandler({
       onAdd: changed,
       onDelete: changed,
       onUpdate: (before, after) => {
-        if (before.status?.podIP !== after.status?.podIP) changed();
+        if (podAddresses(before).join() !== podAddresses(after).join()) changed();
       },
     });
   }
@@ -116,18 +127,9 @@ export class DnsController implements Startable {
 
 function addIndexes({ services, slices, pods }: DnsInformers): void {
   services.addIndex('dns-address', clusterAddresses);
-  slices.addIndex('dns-service', ({ metadata }) => {
-    const owner = metadata.labels?.[SERVICE_NAME];
-    return owner ? [`${metadata.namespace}/${owner}`] : [];
-  });
-  slices.addIndex('dns-address', ({ endpoints }) => [
-    ...new Set(
-      (endpoints ?? []).flatMap((endpoint) => endpoint.addresses.filter(isIp).map((address) => parseIp(address))),
-    ),
-  ]);
-  pods.addIndex('dns-address', ({ metadata, status }) =>
-    (status?.podIPs ?? []).flatMap(({ ip }) => (ip ? [`${metadata.namespace}/${ip}`] : [])),
-  );
+  slices.addIndex('dns-service', (slice) => [ownerOf(slice) ?? []].flat());
+  slices.addIndex('dns-address', sliceAddresses);
+  pods.addIndex('dns-address', (pod) => podAddresses(pod).map((address) => `${pod.metadata.namespace}/${address}`));
 }
 
 function sourceOf({ services, slices, namespaces, pods }: DnsInformers): ZoneSource {

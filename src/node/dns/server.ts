@@ -1,31 +1,36 @@
 /**
- * The sockets: UDP and TCP on port 53 of each given address. A datagram that is no query is ignored or refused; a TCP
- * connection may carry many queries (RFC 7766), bounded in number, size and idle time.
+ * The sockets: UDP and TCP on one port of each given address. A message goes to the cache first, as bytes, and to the chain
+ * when nothing is kept for it; what is no query is ignored or refused.
  */
-import { createSocket, type Socket as UdpSocket } from 'node:dgram';
-import { createServer, type Server, type Socket } from 'node:net';
-import { familyOf } from '../../base/ip.ts';
+import { messageOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Startable } from '../../base/startable.ts';
-import type { Handler, Transport } from './chain.ts';
-import { decodeQuery } from './wire.ts';
+import { bindUdp, socketAddress } from '../../linux/sockets.ts';
+import { UdpBatchSocket } from '../../linux/udp-batch.ts';
+import type { AnswerCache } from './cache.ts';
+import type { DnsMetrics, Handler, Transport } from './chain.ts';
+import { decodeQuery } from './decode.ts';
+import { MAX_MESSAGE_BYTES } from './encode.ts';
+import { listenTcp, type TcpLimits } from './tcp.ts';
 
 export interface DnsListenerOptions {
   readonly addresses: readonly string[];
   /** 53; 0 in tests. */
   readonly port: number;
+  readonly cache: AnswerCache;
   readonly handler: Handler;
+  readonly counts: DnsMetrics;
   readonly log: Logger;
+  readonly tcpLimits?: Partial<TcpLimits>;
 }
 
-const MAX_CONNECTIONS = 500;
-const IDLE_MS = 10_000;
-/** Queries of one connection that are answered at once (RFC 7766 section 6.2.1.1: pipelining). */
-const MAX_PIPELINED = 64;
+/** Room for a burst of some 10,000 queries while the process is at something else. */
 const RECEIVE_BUFFER_BYTES = 4 << 20;
 
 export class DnsListener implements Startable {
   readonly #options: DnsListenerOptions;
+  /** For answers from the cache over TCP. */
+  readonly #tcpAnswer = Buffer.allocUnsafeSlow(MAX_MESSAGE_BYTES);
   #port = 0;
 
   constructor(options: DnsListenerOptions) {
@@ -37,90 +42,76 @@ export class DnsListener implements Startable {
     return this.#port;
   }
 
+  /** Opens all sockets or, when one cannot be opened, none. */
   async start(signal: AbortSignal): Promise<void> {
+    const open: { close(): void }[] = [];
+    const closeAll = () => {
+      for (const socket of open) socket.close();
+    };
     this.#port = this.#options.port;
-    for (const address of this.#options.addresses) {
-      const server = await this.#listenTcp(address);
-      const socket = await this.#bindUdp(address);
-      signal.addEventListener('abort', () => {
-        server.close();
-        socket.close();
-      });
+    try {
+      for (const address of this.#options.addresses) {
+        open.push(this.#bindUdp(address));
+        const respond = (message: Buffer) => this.#message(message);
+        open.push(await listenTcp({ address, port: this.#port, respond, limits: this.#options.tcpLimits }));
+        signal.throwIfAborted();
+      }
+    } catch (error) {
+      closeAll();
+      throw error;
     }
+    signal.addEventListener('abort', closeAll, { once: true });
   }
 
-  #bindUdp(address: string): Promise<UdpSocket> {
-    const socket = createSocket({ type: familyOf(address) === 4 ? 'udp4' : 'udp6', reuseAddr: false });
-    return new Promise((resolve, reject) => {
-      socket.once('error', reject);
-      socket.bind(this.#port, address, () => {
-        socket.off('error', reject);
-        socket.on('error', (error) => this.#options.log.warn({ error }, 'dns: the UDP socket failed'));
-        socket.on('message', (packet, from) => this.#datagram(socket, packet, from.address, from.port));
-        socket.setRecvBufferSize(RECEIVE_BUFFER_BYTES);
-        resolve(socket);
-      });
-    });
+  #bindUdp(address: string): UdpBatchSocket {
+    const fd = bindUdp({ address, port: this.#port });
+    this.#port = socketAddress(fd).port;
+    const socket: UdpBatchSocket = new UdpBatchSocket(fd, (packet, length, response, slot) =>
+      this.#datagram(socket, packet, length, response, slot),
+    );
+    socket.setReceiveBuffer(RECEIVE_BUFFER_BYTES);
+    return socket;
   }
 
-  #datagram(socket: UdpSocket, packet: Buffer, address: string, port: number): void {
-    const response = this.#respond(packet, 'udp');
-    if (response === undefined) return;
-    if (Buffer.isBuffer(response)) socket.send(response, port, address, ignore);
-    else response.then((late) => socket.send(late, port, address, ignore), ignore);
+  #datagram(socket: UdpBatchSocket, packet: Buffer, length: number, out: Buffer, slot: number): number {
+    const { cache, counts, log } = this.#options;
+    const found = cache.find(packet, length, 'udp', out);
+    if (found > 0) {
+      counts.udp++;
+      return found;
+    }
+    // The slot is used again before a late answer is there.
+    const response = this.#respond(Buffer.from(packet.subarray(0, length)), 'udp');
+    if (response === undefined) return 0;
+    const sender = socket.sender(slot);
+    if (!Buffer.isBuffer(response)) {
+      response.then(
+        (late) => socket.send(late, sender),
+        (error) => log.warn({ error }, `dns: ${messageOf(error)}`),
+      );
+      return 0;
+    }
+    if (response.length <= out.length) return response.copy(out);
+    socket.send(response, sender);
+    return 0;
+  }
+
+  #message(message: Buffer): Buffer | Promise<Buffer> | undefined {
+    const { cache, counts } = this.#options;
+    const found = cache.find(message, message.length, 'tcp', this.#tcpAnswer);
+    if (found === 0) return this.#respond(message, 'tcp');
+    counts.tcp++;
+    return Buffer.from(this.#tcpAnswer.subarray(0, found));
   }
 
   #respond(packet: Buffer, transport: Transport): Buffer | Promise<Buffer> | undefined {
+    const { counts, handler } = this.#options;
     const decoded = decodeQuery(packet);
-    switch (decoded.kind) {
-      case 'ignore':
-        return undefined;
-      case 'refuse':
-        return decoded.response;
-      case 'query':
-        return this.#options.handler(decoded.query, transport, packet);
+    if (decoded.kind === 'query') {
+      counts[transport]++;
+      return handler(decoded.query, transport, packet);
     }
-  }
-
-  #listenTcp(address: string): Promise<Server> {
-    const server = createServer((socket) => this.#connection(socket));
-    server.maxConnections = MAX_CONNECTIONS;
-    return new Promise((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(this.#port, address, () => {
-        server.off('error', reject);
-        const bound = server.address();
-        if (this.#port === 0 && typeof bound === 'object' && bound) this.#port = bound.port;
-        resolve(server);
-      });
-    });
-  }
-
-  #connection(socket: Socket): void {
-    let received: Buffer = Buffer.alloc(0);
-    let pending = 0;
-    socket.setTimeout(IDLE_MS, () => socket.destroy());
-    socket.on('error', ignore);
-    const send = (response: Buffer) => {
-      pending--;
-      const length = Buffer.alloc(2);
-      length.writeUInt16BE(response.length);
-      if (!socket.destroyed) socket.write(Buffer.concat([length, response]));
-      if (socket.isPaused()) socket.resume();
-    };
-    socket.on('data', (chunk) => {
-      received = Buffer.concat([received, chunk]);
-      while (received.length >= 2 && received.length >= 2 + received.readUInt16BE(0)) {
-        const end = 2 + received.readUInt16BE(0);
-        const response = this.#respond(Buffer.from(received.subarray(2, end)), 'tcp');
-        received = received.subarray(end);
-        if (response === undefined) return void socket.destroy();
-        if (++pending >= MAX_PIPELINED) socket.pause();
-        if (Buffer.isBuffer(response)) send(response);
-        else response.then(send, () => socket.destroy());
-      }
-    });
+    counts.malformed++;
+    return decoded.kind === 'refuse' ? decoded.response : undefined;
   }
 }
-
-function ignore(): void {}

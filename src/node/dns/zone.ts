@@ -2,30 +2,25 @@
  * The zone of the cluster (cluster.local) and the reverse zones of its addresses, answered straight from the indexes that
  * the informers keep: nothing is precomputed, nothing is stale. Names as in DNS-based service discovery 1.1.0:
  *
- *     <service>.<namespace>.svc.<zone>                        A, AAAA, SRV of all ports; CNAME of an ExternalName
- *     _<port>._<protocol>.<service>.<namespace>.svc.<zone>    SRV
- *     <hostname>.<service>.<namespace>.svc.<zone>             A, AAAA of one endpoint of a headless Service
- *     <a-b-c-d>.<namespace>.pod.<zone>                        A, AAAA of a pod that exists
- *     dns-version.<zone>                                      TXT
+ *     <zone>                                     SOA, NS
+ *     dns-version.<zone>                         TXT
+ *     ns.dns.<zone>                              A, AAAA of the DNS Service
+ *     …<service>.<namespace>.svc.<zone>          see service-names.ts
+ *     <a-b-c-d>.<namespace>.pod.<zone>           A, AAAA of a pod that exists
+ *     <d>.<c>.<b>.<a>.in-addr.arpa, ….ip6.arpa   PTR of Services and of their endpoints
  *
- * A name that exists without records of the type, or has names below it, is NODATA; any other is NXDOMAIN.
+ * A name that exists without records of the type, or has names below it, is NODATA; any other is NXDOMAIN. Both carry the
+ * SOA record of their zone (RFC 2308).
  */
-import { type Cidr, cidrContains, familyOf, isIp } from '../../base/ip.ts';
+import { type Cidr, cidrContains, type IpAddress } from '../../base/ip.ts';
 import type { EndpointSlice, Service } from '../../kube/types.ts';
-import {
-  clusterAddresses,
-  dashed,
-  type EndpointAddress,
-  endpointAddresses,
-  kindOf,
-  type NamedPort,
-  servicePorts,
-  undashed,
-} from './model.ts';
-import { addressOfReverseName } from './reverse.ts';
+import { endpointAddresses, ownerOf, undashed } from './model.ts';
+import { type Lookup, Records } from './records.ts';
+import { decodeReverseName, isComplete, reverseZoneOf } from './reverse.ts';
+import { lookupServiceName } from './service-names.ts';
 import { type Answer, Rcode, type ResourceRecord, Type } from './wire.ts';
 
-/** What is asked of the informers. */
+/** What is asked of the informers. Addresses are canonical. */
 export interface ZoneSource {
   service(namespace: string, name: string): Service | undefined;
   slices(namespace: string, service: string): readonly EndpointSlice[];
@@ -33,7 +28,7 @@ export interface ZoneSource {
   hasPod(namespace: string, address: string): boolean;
   /** The Service with the cluster address. */
   serviceAt(address: string): Service | undefined;
-  /** The slices with an endpoint at the address. */
+  /** The slices with an endpoint at the address, ready or not. */
   slicesAt(address: string): readonly EndpointSlice[];
 }
 
@@ -43,239 +38,176 @@ export interface ZoneOptions {
   readonly source: ZoneSource;
   /** The addresses of the DNS Service: those of the zone's name server. */
   readonly dnsAddresses: readonly string[];
-  /** Pods' and Services' CIDRs: their reverse names are ours to answer. */
+  /** Pods' and Services' CIDRs: their reverse names are ours to answer, also those that do not exist. */
   readonly reverseCidrs: readonly Cidr[];
-  /** Of positive answers, seconds. */
+  /** Of all answers, seconds. */
   readonly ttl?: number;
 }
 
+export interface ZoneAnswer extends Answer {
+  /** A name outside of our zones that the last CNAME leads to. */
+  readonly continuesAt?: string;
+}
+
 /** CoreDNS's default: short, because endpoints of headless Services come and go. */
-const TTL = 5;
-const SPEC_VERSION = '1.1.0';
+const TTL_SECONDS = 5;
+const SPECIFICATION_VERSION = '1.1.0';
+/** CNAMEs of one answer: ExternalNames that lead to ExternalNames. */
+const MAX_ALIASES = 8;
+const EMPTY: Lookup = { records: [] };
 
-type Lookup =
-  | {
-      readonly kind: 'records';
-      readonly records: readonly ResourceRecord[];
-      readonly additional?: readonly ResourceRecord[];
-    }
-  | { readonly kind: 'nothing' };
-
-const NOTHING: Lookup = { kind: 'nothing' };
-const records = (...list: readonly ResourceRecord[]): Lookup => ({ kind: 'records', records: list });
-/** The name exists, but has no record of any type. */
-const EMPTY = records();
+/** A name of ours: its zone, and what it has. */
+interface OwnName {
+  readonly zone: string;
+  readonly lookup: Lookup | undefined;
+}
 
 export class Zone {
   readonly #options: ZoneOptions;
   readonly #suffix: string;
-  readonly #ttl: number;
+  readonly #nameServer: string;
+  readonly #make: Records;
 
   constructor(options: ZoneOptions) {
-    this.#options = options;
-    this.#suffix = `.${options.domain}`;
-    this.#ttl = options.ttl ?? TTL;
+    const domain = options.domain.replace(/\.$/, '').toLowerCase();
+    this.#options = { ...options, domain };
+    this.#suffix = `.${domain}`;
+    this.#nameServer = `ns.dns.${domain}`;
+    this.#make = new Records(options.ttl ?? TTL_SECONDS);
   }
 
   /** The answer to a question, or undefined when the name is not ours. The name is lower case, without the final dot. */
-  resolve(name: string, type: number): Answer | undefined {
-    if (name === this.#options.domain || name.endsWith(this.#suffix)) return this.#answer(type, this.#lookup(name));
-    const address = addressOfReverseName(name);
-    if (address === undefined || !this.#options.reverseCidrs.some((cidr) => cidrContains(cidr, address)))
-      return undefined;
-    return this.#answer(type, this.#reverse(name, address));
+  resolve(name: string, type: number): ZoneAnswer | undefined {
+    let own = this.#ownName(name);
+    if (!own) return undefined;
+    const aliases: ResourceRecord[] = [];
+    for (;;) {
+      const alias: ResourceRecord | undefined = own.lookup?.records[0];
+      if (alias?.type !== 'CNAME' || type === Type.CNAME || type === Type.ANY) return this.#answer(own, type, aliases);
+      aliases.push(alias);
+      const next = this.#ownName(alias.target);
+      if (!next) return { ...found(Rcode.noError, aliases), continuesAt: alias.target };
+      // RFC 1034 section 3.6.2: a circle is an error.
+      if (aliases.length > MAX_ALIASES) return found(Rcode.serverFailure, []);
+      own = next;
+    }
   }
 
-  #answer(type: number, lookup: Lookup): Answer {
-    const authority = [this.#soa()];
-    if (lookup.kind === 'nothing') {
-      return { rcode: Rcode.nxDomain, authoritative: true, answers: [], authority, additional: [] };
-    }
-    const alias = lookup.records.find((record) => record.type === 'CNAME');
-    const answers =
-      alias && type !== Type.CNAME
-        ? this.#follow(alias, type)
-        : lookup.records.filter((record) => isOfType(record, type));
-    const additional = answers.some((record) => record.type === 'SRV') ? (lookup.additional ?? []) : [];
+  #answer({ zone, lookup }: OwnName, type: number, aliases: readonly ResourceRecord[]): Answer {
+    const { records = [], services } = lookup ?? {};
+    const srv = type === Type.SRV || type === Type.ANY ? services?.() : undefined;
+    const own = [...records.filter((record) => isOfType(record, type)), ...(srv?.records ?? [])];
+    const glue = own.some((record) => record.type === 'NS') ? this.#nameServerAddresses() : [];
+    // RFC 6604: the code is that of the last name of the chain.
     return {
-      rcode: Rcode.noError,
-      authoritative: true,
-      answers,
-      authority: answers.length > 0 ? [] : authority,
-      additional,
+      ...found(lookup ? Rcode.noError : Rcode.nxDomain, [...aliases, ...own]),
+      authority: own.length > 0 ? [] : [this.#authority(zone)],
+      additional: [...(srv?.additional ?? []), ...glue],
     };
   }
 
-  /** A CNAME, and what its target has where the target is in the zone; 8 steps at most. */
-  #follow(alias: ResourceRecord, type: number, depth = 0): ResourceRecord[] {
-    if (alias.type !== 'CNAME') return [];
-    const target = alias.target;
-    if (!target.endsWith(this.#suffix) || depth >= 8) return [alias];
-    const found = this.#lookup(target);
-    if (found.kind === 'nothing') return [alias];
-    const next = found.records.find((record) => record.type === 'CNAME');
-    if (next) return [alias, ...this.#follow(next, type, depth + 1)];
-    return [alias, ...found.records.filter((record) => isOfType(record, type))];
+  #ownName(name: string): OwnName | undefined {
+    const { domain } = this.#options;
+    if (name === domain) return { zone: domain, lookup: { records: this.#apex(domain) } };
+    if (name.endsWith(this.#suffix)) return { zone: domain, lookup: this.#forward(name) };
+    return this.#reverse(name);
   }
 
-  #lookup(name: string): Lookup {
-    const { domain, dnsAddresses } = this.#options;
-    if (name === domain) return records(this.#soa(), this.#nameServer());
+  #forward(name: string): Lookup | undefined {
+    const { source } = this.#options;
     const labels = name.slice(0, -this.#suffix.length).split('.').reverse();
-    const [tree, namespace, ...rest] = labels as [string, string | undefined, ...string[]];
-    if (tree === 'dns-version' && namespace === undefined) {
-      return records({ name, ttl: this.#ttl, type: 'TXT', text: SPEC_VERSION });
-    }
-    if (tree === 'dns') {
-      if (namespace === undefined) return EMPTY;
-      return namespace === 'ns' && rest.length === 0 ? records(...this.#addresses(name, dnsAddresses)) : NOTHING;
-    }
-    if (tree !== 'svc' && tree !== 'pod') return NOTHING;
+    const [tree, namespace, ...below] = labels as [string, string | undefined, ...string[]];
+    if (tree === 'dns-version' || tree === 'dns') return this.#ownNames(name, labels);
+    if (tree !== 'svc' && tree !== 'pod') return undefined;
     if (namespace === undefined) return EMPTY;
-    if (!this.#options.source.hasNamespace(namespace)) return NOTHING;
-    if (rest.length === 0) return EMPTY;
-    return tree === 'svc' ? this.#serviceName(name, namespace, rest) : this.#podName(name, namespace, rest);
+    if (!source.hasNamespace(namespace)) return undefined;
+    if (below.length === 0) return EMPTY;
+    return tree === 'svc' ? this.#serviceName(name, namespace, below) : this.#podName(name, namespace, below);
   }
 
-  #podName(name: string, namespace: string, [label, ...rest]: string[]): Lookup {
-    const address = rest.length === 0 ? undashed(label!) : undefined;
-    if (address === undefined || !this.#options.source.hasPod(namespace, address)) return NOTHING;
-    return records(...this.#addresses(name, [address]));
+  /** The few names that belong to no object. */
+  #ownNames(name: string, labels: readonly string[]): Lookup | undefined {
+    if (name === `dns-version${this.#suffix}`) {
+      return { records: [this.#make.text(name, SPECIFICATION_VERSION)] };
+    }
+    if (name === this.#nameServer) return { records: this.#nameServerAddresses() };
+    return labels[0] === 'dns' && labels.length === 1 ? EMPTY : undefined;
   }
 
-  #serviceName(name: string, namespace: string, [serviceName, ...rest]: string[]): Lookup {
-    const { source, domain } = this.#options;
+  #serviceName(name: string, namespace: string, [serviceName, ...below]: readonly string[]): Lookup | undefined {
+    const { source } = this.#options;
     const service = source.service(namespace, serviceName!);
-    if (!service) return NOTHING;
-    const base = `${serviceName}.${namespace}.svc.${domain}`;
-    switch (kindOf(service)) {
-      case 'external-name':
-        return rest.length === 0 ? this.#alias(name, service) : NOTHING;
-      case 'cluster-ip':
-        return this.#clusterIp(name, base, service, rest);
-      case 'headless':
-        return this.#headless(name, base, source.slices(namespace, serviceName!), rest);
+    if (!service) return undefined;
+    const base = this.#nameOfService(namespace, serviceName!);
+    const slices = () => source.slices(namespace, serviceName!);
+    return lookupServiceName({ name, base, below, service, slices }, this.#make);
+  }
+
+  #podName(name: string, namespace: string, [label, ...more]: readonly string[]): Lookup | undefined {
+    const address = more.length === 0 ? undashed(label!) : undefined;
+    if (address === undefined || !this.#options.source.hasPod(namespace, address)) return undefined;
+    return { records: this.#make.addresses(name, [address]) };
+  }
+
+  #reverse(name: string): OwnName | undefined {
+    const asked = decodeReverseName(name);
+    if (!asked) return undefined;
+    const pointers = isComplete(asked) ? this.#pointers(name, asked.address) : [];
+    const zone = this.#reverseZone(asked.address);
+    // Endpoints can have any address; whose name it otherwise is, is not ours to say.
+    if (!zone || asked.labels < zone.labels) {
+      return pointers.length > 0 ? { zone: name, lookup: { records: pointers } } : undefined;
     }
+    const apex = asked.labels === zone.labels ? this.#apex(zone.name) : [];
+    const records = [...apex, ...pointers];
+    return { zone: zone.name, lookup: records.length > 0 || !isComplete(asked) ? { records } : undefined };
   }
 
-  #alias(name: string, service: Service): Lookup {
-    const target = (service.spec.externalName ?? '').replace(/\.$/, '').toLowerCase();
-    if (isIp(target)) return records(...this.#addresses(name, [target]));
-    return target === '' ? EMPTY : records({ name, ttl: this.#ttl, type: 'CNAME', target });
+  #reverseZone(address: IpAddress) {
+    const cidr = this.#options.reverseCidrs.find((one) => cidrContains(one, address));
+    return cidr && reverseZoneOf(cidr, address);
   }
 
-  #clusterIp(name: string, base: string, service: Service, rest: readonly string[]): Lookup {
-    const addresses = clusterAddresses(service);
-    const wanted = portsWanted(servicePorts(service), rest);
-    if (!wanted) return NOTHING;
-    const services = wanted.map((port) => this.#srv(name, base, port));
-    const own = rest.length === 0 ? this.#addresses(name, addresses) : [];
-    return { kind: 'records', records: [...own, ...services], additional: this.#addresses(base, addresses) };
-  }
-
-  #headless(name: string, base: string, slices: readonly EndpointSlice[], rest: readonly string[]): Lookup {
-    const endpoints = endpointAddresses(slices);
-    const [first] = rest;
-    if (rest.length === 1 && !first!.startsWith('_')) {
-      const named = endpoints.filter((endpoint) => endpoint.hostname === first || dashed(endpoint.address) === first);
-      return named.length > 0
-        ? records(
-            ...this.#addresses(
-              name,
-              named.map((one) => one.address),
-            ),
-          )
-        : NOTHING;
-    }
-    const wanted = endpoints.map((endpoint) => ({ endpoint, ports: portsWanted(endpoint.ports, rest) }));
-    if (rest.length > 0 && !wanted.some(({ ports }) => ports)) return NOTHING;
-    const services = wanted.flatMap(({ endpoint, ports }) =>
-      (ports ?? []).map((port) => this.#srv(name, `${endpoint.hostname}.${base}`, port)),
-    );
-    const own =
-      rest.length === 0
-        ? this.#addresses(
-            name,
-            endpoints.map((one) => one.address),
-          )
-        : [];
-    return { kind: 'records', records: [...own, ...services], additional: this.#targets(base, endpoints) };
-  }
-
-  #targets(base: string, endpoints: readonly EndpointAddress[]): ResourceRecord[] {
-    return endpoints.flatMap(({ hostname, address }) => this.#addresses(`${hostname}.${base}`, [address]));
-  }
-
-  #reverse(name: string, address: string): Lookup {
-    const { source, domain } = this.#options;
-    const pointer = (target: string): ResourceRecord => ({ name, ttl: this.#ttl, type: 'PTR', target });
+  /** A Service's name; for other addresses the endpoint names that stand for them. */
+  #pointers(name: string, address: string): ResourceRecord[] {
+    const { source } = this.#options;
     const service = source.serviceAt(address);
-    if (service) return records(pointer(`${service.metadata.name}.${service.metadata.namespace}.svc.${domain}`));
+    if (service) {
+      const { name: serviceName, namespace } = service.metadata;
+      return [this.#make.pointer(name, this.#nameOfService(namespace, serviceName))];
+    }
     const targets = new Set<string>();
     for (const slice of source.slicesAt(address)) {
-      const owner = slice.metadata.labels?.['kubernetes.io/service-name'];
-      const { namespace } = slice.metadata;
-      if (!owner || kindOfOwner(source.service(namespace, owner)) !== 'headless') continue;
-      const endpoint = endpointAddresses([slice]).find((one) => one.address === address);
-      if (endpoint) targets.add(`${endpoint.hostname}.${owner}.${namespace}.svc.${domain}`);
+      const [namespace, owner] = ownerOf(slice)?.split('/') ?? [];
+      if (owner === undefined || !source.service(namespace!, owner)) continue;
+      // All of the Service's slices: another one may know the hostname.
+      const endpoint = endpointAddresses(source.slices(namespace!, owner)).find((one) => one.address === address);
+      if (endpoint) targets.add(`${endpoint.hostname}.${this.#nameOfService(namespace!, owner)}`);
     }
-    return targets.size > 0 ? records(...[...targets].sort().map(pointer)) : NOTHING;
+    return [...targets].sort().map((target) => this.#make.pointer(name, target));
   }
 
-  #addresses(name: string, addresses: readonly string[]): ResourceRecord[] {
-    return addresses.map((address) => ({
-      name,
-      ttl: this.#ttl,
-      type: familyOf(address) === 4 ? 'A' : 'AAAA',
-      address,
-    }));
+  #nameOfService(namespace: string, name: string): string {
+    return `${name}.${namespace}.svc${this.#suffix}`;
   }
 
-  #srv(name: string, target: string, { port }: NamedPort): ResourceRecord {
-    return { name, ttl: this.#ttl, type: 'SRV', priority: 0, weight: 100, port, target };
+  #apex(zone: string): ResourceRecord[] {
+    return [this.#authority(zone), this.#make.nameServer(zone, this.#nameServer)];
   }
 
-  #nameServer(): ResourceRecord {
-    const { domain } = this.#options;
-    return { name: domain, ttl: this.#ttl, type: 'NS', target: `ns.dns.${domain}` };
+  #authority(zone: string): ResourceRecord {
+    return this.#make.authority(zone, this.#nameServer, `hostmaster${this.#suffix}`);
   }
 
-  #soa(): ResourceRecord {
-    const { domain } = this.#options;
-    return {
-      name: domain,
-      ttl: this.#ttl,
-      type: 'SOA',
-      primary: `ns.dns.${domain}`,
-      mailbox: `hostmaster.${domain}`,
-      serial: 1,
-      refresh: 7200,
-      retry: 1800,
-      expire: 86_400,
-      // RFC 2308 section 4: how long a client may remember that a name is not there.
-      minimum: this.#ttl,
-    };
+  #nameServerAddresses(): ResourceRecord[] {
+    return this.#make.addresses(this.#nameServer, this.#options.dnsAddresses);
   }
 }
 
-function kindOfOwner(service: Service | undefined) {
-  return service && kindOf(service);
+function found(rcode: number, answers: readonly ResourceRecord[]): Answer {
+  return { rcode, authoritative: rcode !== Rcode.serverFailure, answers, authority: [], additional: [] };
 }
 
 function isOfType(record: ResourceRecord, type: number): boolean {
   return type === Type.ANY || Type[record.type] === type;
-}
-
-/**
- * The ports that the labels below a Service's name ask for, in reversed order ("_tcp", "_http"): all of them without labels;
- * undefined when there is no such name. "_tcp" alone exists as soon as there is a port of the protocol, but has no records.
- */
-function portsWanted(ports: readonly NamedPort[], rest: readonly string[]): readonly NamedPort[] | undefined {
-  if (rest.length === 0) return ports;
-  const [protocol, name, ...more] = rest;
-  if (more.length > 0 || !protocol!.startsWith('_')) return undefined;
-  const same = ports.filter((port) => `_${port.protocol}` === protocol && port.name !== '');
-  if (name === undefined) return same.length > 0 ? [] : undefined;
-  const wanted = same.filter((port) => `_${port.name.toLowerCase()}` === name);
-  return wanted.length > 0 ? wanted : undefined;
 }
