@@ -250,6 +250,12 @@ export class ServicesController implements Startable {
     this.#health.stop();
   }
 
+  /** The endpoints that a frontend ("10.96.0.10 . tcp . 80") has in the kernel now, as "address . port". */
+  endpointsOf(frontend: string): readonly string[] {
+    const placement = this.#reconciler.placements.get(frontend);
+    return placement ? [...placement.inside, ...placement.outside] : [];
+  }
+
   /** Counts, and durations in milliseconds of the last syncs. */
   get metrics() {
     return {
