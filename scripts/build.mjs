@@ -20,3 +20,4 @@ await build({
 mkdirSync('dist/native', { recursive: true });
 copyFileSync('src/cluster/native/pause.c', 'dist/native/pause.c');
 copyFileSync('src/node/cni/shim/podwire-cni.c', 'dist/native/podwire-cni.c');
+for (const name of ['cri', 'containerd-events']) copyFileSync(`src/node/pods/cri/${name}.proto`, `dist/${name}.proto`);
