@@ -41,7 +41,7 @@ export async function runRole(log: Logger, start: (signal: AbortSignal) => Promi
  */
 function giveMemoryBack(): void {
   setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
-  collect();
+  const collect = runInNewContext('gc') as (options: object) => void;
+  collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
   trimMalloc();
 }
