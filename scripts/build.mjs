@@ -1,11 +1,13 @@
 /** Bundles podwire for release: dist/podwire.mjs (the command line, every role) and dist/index.mjs (the library). */
-import { copyFileSync, mkdirSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { build } from 'esbuild';
 
-rmSync('dist', { recursive: true, force: true });
+const DIST = 'dist';
+const built = `${DIST}.new`;
+rmSync(built, { recursive: true, force: true });
 await build({
   entryPoints: { podwire: 'src/cmd/main.ts', index: 'src/index.ts' },
-  outdir: 'dist',
+  outdir: built,
   outExtension: { '.js': '.mjs' },
   bundle: true,
   splitting: true,
@@ -17,7 +19,9 @@ await build({
   define: { PODWIRE_BUNDLE: 'true' },
   legalComments: 'none',
 });
-mkdirSync('dist/native', { recursive: true });
-copyFileSync('src/cluster/native/pause.c', 'dist/native/pause.c');
-copyFileSync('src/node/cni/shim/podwire-cni.c', 'dist/native/podwire-cni.c');
-for (const name of ['cri', 'containerd-events']) copyFileSync(`src/node/pods/cri/${name}.proto`, `dist/${name}.proto`);
+mkdirSync(`${built}/native`, { recursive: true });
+copyFileSync('src/cluster/native/pause.c', `${built}/native/pause.c`);
+copyFileSync('src/node/cni/shim/podwire-cni.c', `${built}/native/podwire-cni.c`);
+for (const name of ['cri', 'containerd-events']) copyFileSync(`src/node/pods/cri/${name}.proto`, `${built}/${name}.proto`);
+rmSync(DIST, { recursive: true, force: true });
+renameSync(built, DIST);
