@@ -4,18 +4,10 @@
  * Pure: Service + EndpointSlices + the node's own view in, frontends and complaints out. Nothing here knows nftables.
  * The rules are kube-proxy's (pkg/proxy of Kubernetes 1.36); docs/services.md writes them down.
  */
-import {
-  cidrContains,
-  type Family,
-  familyOf,
-  type IpAddress,
-  isCidr,
-  isIp,
-  parseCidr,
-  parseIp,
-} from '../../base/ip.ts';
+import { cidrContains, type Family, type IpAddress, isCidr, parseCidr } from '../../base/ip.ts';
 import { keyOf } from '../../kube/names.ts';
 import type { EndpointSlice, Service, ServicePort } from '../../kube/types.ts';
+import { canonicalIp, familyOfCanonical } from './addresses.ts';
 import { choosePools, type Pools } from './pools.ts';
 import { parseSlice, readiness, type SliceEndpoint } from './slices.ts';
 import { minimalRanges } from './source-ranges.ts';
@@ -168,8 +160,8 @@ function unsupported(service: Service, port: ServicePort): Problem {
 
 /** The families of a Service, from its ClusterIPs, or from ipFamilies while those are not allocated yet. */
 function familiesOf(service: Service): readonly Family[] {
-  const families = clusterIpsOf(service).filter(isIp).map(familyOf);
-  if (families.length > 0) return [...new Set(families)];
+  const addresses = clusterIpsOf(service).flatMap((text) => canonicalIp(text) ?? []);
+  if (addresses.length > 0) return [...new Set(addresses.map(familyOfCanonical))];
   const named = (service.spec.ipFamilies ?? ['IPv4']).map((name): Family => (name === 'IPv6' ? 6 : 4));
   return [...new Set(named)];
 }
@@ -226,7 +218,7 @@ function* portFrontends(context: PortContext): Generator<Frontend> {
   }
   if (!port.nodePort || (service.spec.type !== 'NodePort' && service.spec.type !== 'LoadBalancer')) return;
   for (const address of node.nodePortAddresses)
-    if (familyOf(address) === family)
+    if (familyOfCanonical(address) === family)
       yield { family, address, protocol, port: port.nodePort, role: 'nodePort', affinitySeconds, ...external };
 }
 
@@ -256,8 +248,9 @@ function externalTargets({ pools, policies }: PortContext): Targets {
 /** Addresses of the context's family in canonical text; what is no address at all is told once, for its first family. */
 function* validAddresses(context: PortContext, field: string, texts: readonly string[]): Generator<IpAddress> {
   for (const text of texts) {
-    if (isIp(text)) {
-      if (familyOf(text) === context.family) yield parseIp(text);
+    const address = canonicalIp(text);
+    if (address) {
+      if (familyOfCanonical(address) === context.family) yield address;
     } else if (!context.problems.some(({ message }) => message.startsWith(`${field}: `) && message.includes(text))) {
       const { namespace, name } = context.service.metadata;
       const message = `${field}: ${JSON.stringify(text).slice(0, 80)} is not an IP address`;

@@ -4,8 +4,8 @@
  */
 import { type Cidr, cidrContains, type Family, familyOf, isCidr, isIp, parseCidr, parseIp } from '../../base/ip.ts';
 import type { EndpointSlice, Pod, Service, ServicePort } from '../../kube/types.ts';
+import { usableAddress } from './addresses.ts';
 import type { NodeView, Protocol } from './model.ts';
-import { usableAddress } from './slices.ts';
 
 /** All that decides. */
 export interface ClusterState {

@@ -4,8 +4,9 @@
  * Slices may be written by anybody, so nothing in them is trusted: addresses that no Service may lead to (they would turn
  * every Service into a way to the node's own loopback or link-local services) and malformed ones are left out and told.
  */
-import { type Family, familyName, type IpAddress, ipToBytes, parseIp } from '../../base/ip.ts';
+import type { Family, IpAddress } from '../../base/ip.ts';
 import type { EndpointSlice } from '../../kube/types.ts';
+import { usableAddress } from './addresses.ts';
 import type { Endpoint, Problem } from './model.ts';
 
 /** An endpoint with the conditions and hints of discovery.k8s.io/v1, defaults filled in. */
@@ -96,40 +97,6 @@ function readHost(item: SliceItem, address: IpAddress, nodeName: string): Host {
     ...(forZones?.length ? { zoneHints: forZones.map(({ name }) => name) } : {}),
     ...(forNodes?.length ? { nodeHints: forNodes.map(({ name }) => name) } : {}),
   };
-}
-
-type Usable = { readonly ok: true; readonly value: IpAddress } | { readonly ok: false; readonly reason: string };
-
-/** An address that a Service may lead to, in canonical text, or why it may not. */
-export function usableAddress(text: string | undefined, family: Family): Usable {
-  let value: IpAddress;
-  try {
-    value = parseIp(text ?? '');
-  } catch {
-    return { ok: false, reason: 'not an IP address' };
-  }
-  const bytes = ipToBytes(value);
-  if ((bytes.length === 4 ? 4 : 6) !== family) return { ok: false, reason: `not ${familyName(family)}` };
-  const reason = family === 4 ? unusable4(bytes) : unusable6(bytes);
-  return reason ? { ok: false, reason } : { ok: true, value };
-}
-
-function unusable4(bytes: Uint8Array): string | undefined {
-  const [a, b] = bytes as unknown as [number, number];
-  if (a === 0) return 'unspecified';
-  if (a === 127) return 'loopback';
-  if (a === 169 && b === 254) return 'link-local';
-  if (a >= 240) return 'reserved or broadcast';
-  return a >= 224 ? 'multicast' : undefined;
-}
-
-function unusable6(bytes: Uint8Array): string | undefined {
-  const zeros = bytes.findIndex((byte) => byte !== 0);
-  if (zeros === -1) return 'unspecified';
-  if (zeros === 15 && bytes[15] === 1) return 'loopback';
-  if (zeros === 10 && bytes[10] === 0xff && bytes[11] === 0xff) return 'IPv4-mapped';
-  if (bytes[0] === 0xfe && (bytes[1]! & 0xc0) === 0x80) return 'link-local';
-  return bytes[0] === 0xff ? 'multicast' : undefined;
 }
 
 /** Counts what is wrong in a slice, so that ten thousand wrong endpoints make one short message. */
