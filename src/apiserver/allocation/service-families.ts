@@ -18,13 +18,12 @@ export function completeFamilies(
   old: Spec | undefined,
   configured: readonly Family[],
 ): readonly FieldError[] {
+  trimForSingleStack(spec, old);
   const names = configured.map(familyName);
   const isHeadless = spec.clusterIPs?.[0] === 'None';
   const addresses = isHeadless ? [] : (spec.clusterIPs ?? []).filter(isIp);
   const hasSelector = Object.keys(spec.selector ?? {}).length > 0;
-  const families = (spec.ipFamilies ?? []) as FamilyName[];
-  trimForSingleStack(spec, old);
-  const asked = families.length;
+  const asked = (spec.ipFamilies ?? []).length;
   if (spec.ipFamilyPolicy === undefined) {
     const free = isHeadless && !hasSelector && asked === 0 && names.length > 1;
     spec.ipFamilyPolicy = free ? 'RequireDualStack' : 'SingleStack';

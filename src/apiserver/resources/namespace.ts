@@ -49,17 +49,14 @@ export const namespace = defineKind<Draftable<Namespace>>({
   extraSubresources: [{ name: 'finalize', kind: 'Namespace', verbs: ['update'] }],
   returnsDeleted: true,
   validateName: dns1123Label,
-  applyDefaults(object) {
-    if (object.metadata.name)
-      object.metadata.labels = { ...object.metadata.labels, [NAME_LABEL]: object.metadata.name };
-  },
+  applyDefaults: labelWithName,
   prepareForCreate(object) {
     object.status = { phase: 'Active' };
     object.spec ??= {};
     const finalizers = object.spec.finalizers ?? [];
     object.spec.finalizers = finalizers.includes('kubernetes') ? finalizers : [...finalizers, 'kubernetes'];
     // A generated name is known only now.
-    object.metadata.labels = { ...object.metadata.labels, [NAME_LABEL]: object.metadata.name };
+    labelWithName(object);
   },
   prepareForUpdate(object, old) {
     object.spec ??= {};
@@ -70,3 +67,7 @@ export const namespace = defineKind<Draftable<Namespace>>({
   },
   mayVanish: (object) => (object.spec?.finalizers ?? []).length === 0,
 });
+
+function labelWithName({ metadata }: Draftable<Namespace>): void {
+  if (metadata.name) metadata.labels = { ...metadata.labels, [NAME_LABEL]: metadata.name };
+}

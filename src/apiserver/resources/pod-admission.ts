@@ -58,8 +58,10 @@ function admitServiceAccount(pod: Draftable<Pod>, lookup: Lookup): void {
 function mountToken(spec: PodSpecDraft, lookup: Lookup): void {
   spec.volumes ??= [];
   const { volumes } = spec;
-  let name = volumes.find((volume) => volume.name.startsWith('kube-api-access-') && volume.projected)?.name;
-  const containers = [...(spec.initContainers ?? []), ...spec.containers];
+  let name = volumes.find(
+    (volume) => (volume.name as string | undefined)?.startsWith('kube-api-access-') && volume.projected,
+  )?.name;
+  const containers = [...(spec.initContainers ?? []), ...(spec.containers ?? [])];
   const needing = containers.filter(
     (container) => !(container.volumeMounts ?? []).some((mount) => mount.mountPath === TOKEN_MOUNT_PATH),
   );

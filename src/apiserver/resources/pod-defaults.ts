@@ -41,7 +41,7 @@ type Containers = readonly {
 
 /** Guaranteed, Burstable or BestEffort, from the cpu and memory of all containers. */
 export function qosClassOf(spec: PodSpecDraft): string {
-  const containers = [...(spec.initContainers ?? []), ...spec.containers] as Containers;
+  const containers = [...(spec.initContainers ?? []), ...(spec.containers ?? [])] as Containers;
   const amounts = containers.map(({ resources }) => ({
     limits: resources?.limits ?? {},
     requests: resources?.requests ?? {},

@@ -73,7 +73,7 @@ function terminatedReason(terminated: NonNullable<NonNullable<ContainerStatus['s
 function summarize(pod: Pod): Summary {
   const status = pod.status ?? {};
   const sidecars = (pod.spec.initContainers ?? []).filter((container) => container.restartPolicy === 'Always');
-  const total = pod.spec.containers.length + sidecars.length;
+  const total = (pod.spec.containers ?? []).length + sidecars.length;
   let reason = status.reason || status.phase || 'Unknown';
   if (
     !status.reason &&

@@ -248,7 +248,7 @@ function validateEnv(container: Container, at: Path): FieldError[] {
         invalid(
           here.child('valueFrom', 'fieldRef', 'fieldPath'),
           fieldPath,
-          'error converting fieldPath: field label not supported: ' + fieldPath,
+          `error converting fieldPath: field label not supported: ${fieldPath}`,
         ),
       );
   });

@@ -117,7 +117,7 @@ function validatePodUpdate(object: PodDraft, old: PodDraft, at: Path): FieldErro
 /** The spec without what may change. */
 function fixedPart({ spec }: PodDraft): unknown {
   const copy = structuredClone(spec) as PodDraft['spec'];
-  for (const container of [...copy.containers, ...(copy.initContainers ?? [])]) delete container.image;
+  for (const container of [...(copy.containers ?? []), ...(copy.initContainers ?? [])]) delete container.image;
   delete copy.activeDeadlineSeconds;
   delete copy.tolerations;
   delete copy.schedulingGates;

@@ -84,13 +84,13 @@ export function qualifiedResource(resource: Pick<ApiResource, 'group' | 'plural'
 /** The 422 answer that lists the errors. */
 export function invalidError(
   kind: Pick<ApiResource, 'group' | 'kind'>,
-  name: string,
+  name: string | undefined,
   errors: FieldErrors,
 ): StatusError {
   const unique = [...new Map(errors.map((e) => [`${e.field}: ${e.message}`, e])).values()];
   const texts = unique.map((e) => `${e.field}: ${e.message}`);
   const what = texts.length === 1 ? texts[0] : `[${texts.join(', ')}]`;
-  return statusError('Invalid', `${qualifiedKind(kind)} ${JSON.stringify(name)} is invalid: ${what}`, {
+  return statusError('Invalid', `${qualifiedKind(kind)} ${JSON.stringify(name ?? '')} is invalid: ${what}`, {
     ...(name ? { name } : {}),
     ...(kind.group ? { group: kind.group } : {}),
     ...(kind.kind ? { kind: kind.kind } : {}),
