@@ -44,6 +44,12 @@ export interface ClusterOptions {
   readonly log?: Logger;
   /** How long the API and the nodes may take to become ready, in milliseconds; default 60,000. */
   readonly timeoutMs?: number;
+  /** Aborted while it starts: the start is given up, everything is taken down, and `start` rejects with the reason. */
+  readonly signal?: AbortSignal;
+  /** Prefix lengths of each node's share of the pods' addresses; default 24 and 64. */
+  readonly nodeMaskSizes?: { readonly ipv4?: number; readonly ipv6?: number };
+  /** A node whose agent is silent for longer is NotReady, in milliseconds; default 40,000. */
+  readonly nodeGracePeriodMs?: number;
 }
 
 /** Where a connection begins: a pod ("name" or "namespace/name"), a node, or the namespace outside the cluster. */
@@ -92,7 +98,10 @@ export class Cluster implements AsyncDisposable {
         exitCode: 3,
       });
     }
-    const progress = options.progress ?? (() => {});
+    const progress = (step: string) => {
+      options.signal?.throwIfAborted();
+      options.progress?.(step);
+    };
     const prepared = await prepare(progress);
     const ipFamily = options.ipFamily ?? 'ipv4';
     const podNetwork = options.podNetwork ?? 'vxlan';
@@ -103,6 +112,8 @@ export class Cluster implements AsyncDisposable {
       prepared,
       runtime,
       network: clusterNetwork(families, podNetwork),
+      nodeMaskSizes: options.nodeMaskSizes,
+      nodeGracePeriodMs: options.nodeGracePeriodMs,
       log: options.log ?? silentLogger,
       description: {
         name,
@@ -116,11 +127,11 @@ export class Cluster implements AsyncDisposable {
       },
     });
     try {
-      const cluster = new Cluster(await supervisor.start(), supervisor);
-      await cluster.#waitUntilReady(progress, options.timeoutMs ?? 60_000);
+      const cluster = new Cluster(await supervisor.start(options.signal), supervisor);
+      await cluster.#waitUntilReady(progress, options);
       return cluster;
     } catch (error) {
-      const explained = explain(error, supervisor);
+      const explained = options.signal?.aborted ? options.signal.reason : explain(error, supervisor);
       await supervisor.stop();
       await tearDown(name);
       throw explained;
@@ -259,13 +270,17 @@ export class Cluster implements AsyncDisposable {
     return pod.status.podIP;
   }
 
-  async #waitUntilReady(progress: (step: string) => void, timeoutMs: number): Promise<void> {
+  async #waitUntilReady(
+    progress: (step: string) => void,
+    { timeoutMs = 60_000, signal }: ClusterOptions,
+  ): Promise<void> {
     const deadline = systemClock.now() + timeoutMs;
     const until = async (what: string, holds: () => Promise<boolean>) => {
       progress(`waiting for ${what}`);
       while (!(await holds().catch(() => false))) {
         if (systemClock.now() > deadline) throw new UserError(`${what}: not ready after ${timeoutMs / 1000} s`);
         await systemClock.sleep(15);
+        signal?.throwIfAborted();
       }
     };
     await until('the API server', async () => (await this.client.text({ method: 'GET', path: '/readyz' })) === 'ok');

@@ -44,6 +44,8 @@ export interface SupervisorOptions {
   readonly network: ClusterNetwork;
   readonly prepared: Prepared;
   readonly runtime: OciRuntime;
+  readonly nodeMaskSizes?: { readonly ipv4?: number; readonly ipv6?: number };
+  readonly nodeGracePeriodMs?: number;
   readonly log: Logger;
 }
 
@@ -61,8 +63,11 @@ export class Supervisor {
     return this.#processes;
   }
 
-  /** Makes the network and starts every process; resolves when all are started, not yet ready. */
-  async start(): Promise<ClusterDescription> {
+  /**
+   * Makes the network and starts every process; resolves when all are started, not yet ready. When it rejects, also for an
+   * abort of the signal, nothing is under way any more: what was started so far is for `stop` and `tearDown`.
+   */
+  async start(signal?: AbortSignal): Promise<ClusterDescription> {
     const { paths, description } = this.#options;
     mkdirSync(paths.run, { recursive: true });
     mkdirSync(paths.state, { recursive: true, mode: 0o700 });
@@ -76,7 +81,11 @@ export class Supervisor {
     this.#namespaces.push(underlay, outside);
     const pki = await this.#issueCertificates(complete);
     this.#startServer(underlay, this.#apiListener);
-    await Promise.all(description.nodes.map((node) => this.#startNode(underlay, node, pki)));
+    signal?.throwIfAborted();
+    const started = await Promise.allSettled(
+      description.nodes.map((node) => this.#startNode(underlay, node, pki, signal)),
+    );
+    for (const one of started) if (one.status === 'rejected') throw one.reason;
     return complete;
   }
 
@@ -132,7 +141,8 @@ export class Supervisor {
   }
 
   #startServer(underlay: NetworkNamespace, listener: number): void {
-    const { paths, network, description, prepared } = this.#options;
+    const { paths, network, description, prepared, nodeMaskSizes = {}, nodeGracePeriodMs } = this.#options;
+    const { ipv4, ipv6 } = nodeMaskSizes;
     const addresses = serverAddresses(familiesOf(description.ipFamily));
     new OciLayout(paths.images);
     const args = [
@@ -142,12 +152,20 @@ export class Supervisor {
       ...['--port', `${API_PORT}`, '--cluster-domain', network.clusterDomain],
       ...network.serviceCidrs.flatMap((cidr) => ['--service-cidr', cidr]),
       ...network.podCidrs.flatMap((cidr) => ['--cluster-cidr', cidr]),
+      ...(ipv4 === undefined ? [] : ['--node-mask-ipv4', `${ipv4}`]),
+      ...(ipv6 === undefined ? [] : ['--node-mask-ipv6', `${ipv6}`]),
+      ...(nodeGracePeriodMs === undefined ? [] : ['--node-grace-period', `${nodeGracePeriodMs}`]),
       ...['--registry-port', `${REGISTRY_PORT}`, '--registry', prepared.images, '--registry', paths.images],
     ];
     this.#run('server', underlay, () => selfCommand(args), join(paths.logs, 'server.log'), [listener]);
   }
 
-  async #startNode(underlay: NetworkNamespace, node: NodeDescription, pki: ClusterPki): Promise<void> {
+  async #startNode(
+    underlay: NetworkNamespace,
+    node: NodeDescription,
+    pki: ClusterPki,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const { paths, prepared, runtime, network } = this.#options;
     const at = paths.node(node.name);
     const namespace = attachNamespace(paths, underlay, node.name, node.addresses);
@@ -160,8 +178,10 @@ export class Supervisor {
     writeContainerdConfig({ paths: at, registry: registryHost.replace('https', 'http'), runtime });
     for (const plugin of ['podwire', 'loopback']) shareFile(prepared.shim, join(at.cniBin, plugin));
     await this.#issueNodeCertificates(node, at, pki);
+    signal?.throwIfAborted();
     this.#run(`${node.name}-agent`, namespace, () => selfCommand(agentArgs(node, at, paths, network)), at.log('agent'));
     await copyContainerdRoot(prepared, at.containerdRoot);
+    signal?.throwIfAborted();
     this.#run(`${node.name}-containerd`, namespace, () => containerdStart(at), at.log('containerd'));
   }
 

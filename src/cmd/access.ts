@@ -34,7 +34,8 @@ export async function nodeExec(node: string, command: readonly string[], { name 
       hint: `it has: ${cluster.nodes.join(', ')}`,
     });
   }
-  await runInside(cluster, node, command);
+  // commander keeps the -- that separates the command from the node's name.
+  await runInside(cluster, node, command[0] === '--' ? command.slice(1) : command);
 }
 
 export async function outside(command: readonly string[], { name }: Named): Promise<void> {

@@ -20,6 +20,9 @@ function addServer(program: Command): void {
     .option('--service-cidr <cidr>', 'the addresses of Services (one per family)', collect)
     .option('--cluster-cidr <cidr>', 'the addresses of pods (one per family)', collect)
     .option('--cluster-domain <domain>', 'the DNS domain', 'cluster.local')
+    .option('--node-mask-ipv4 <bits>', "the prefix length of a node's share of the pods' IPv4 addresses", Number)
+    .option('--node-mask-ipv6 <bits>', "the prefix length of a node's share of the pods' IPv6 addresses", Number)
+    .option('--node-grace-period <ms>', 'a node that is silent for longer is not ready', Number)
     .option('--registry-port <port>', 'serve image layouts as a registry on the same addresses', Number)
     .option('--registry <folder>', 'an OCI layout to serve (several times)', collect)
     .action(async (options) => (await import('./server.ts')).runServer(options));

@@ -23,6 +23,10 @@ export interface ServerOptions {
   readonly serviceCidr: readonly string[];
   readonly clusterCidr: readonly string[];
   readonly clusterDomain: string;
+  readonly nodeMaskIpv4?: number;
+  readonly nodeMaskIpv6?: number;
+  /** In milliseconds. */
+  readonly nodeGracePeriod?: number;
   readonly registryPort?: number;
   readonly registry?: readonly string[];
 }
@@ -63,7 +67,12 @@ export async function startServer(options: ServerOptions, log: Logger, signal: A
     {
       client,
       log: log.child({ component: 'controllers' }),
-      options: { clusterCidrs: options.clusterCidr, rootCa: access.ca },
+      options: {
+        clusterCidrs: options.clusterCidr,
+        rootCa: access.ca,
+        nodeMaskSizes: { ipv4: options.nodeMaskIpv4, ipv6: options.nodeMaskIpv6 },
+        nodeGracePeriodMs: options.nodeGracePeriod,
+      },
     },
     signal,
   );

@@ -1,5 +1,6 @@
 /** `podwire up`: starts a cluster, in the foreground or detached. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { constants } from 'node:os';
 import colors from 'picocolors';
 import { UserError } from '../base/errors.ts';
 import { createLogger } from '../base/log.ts';
@@ -29,10 +30,10 @@ export async function up(options: UpOptions): Promise<void> {
   if (options.reportToParent) return superviseDetached(options);
   if (options.detach) return startDetached(options);
   const progress = new Progress();
-  const interrupted = waitForInterrupt();
-  const cluster = await startCluster(options, (step) => progress.step(step), progress);
+  const interrupt = watchForInterrupt();
+  const cluster = await startCluster(options, interrupt, (step) => progress.step(step), progress);
   progress.say(readyText(cluster, progress.elapsed, 'Ctrl-C takes it down.'));
-  await interrupted;
+  await interrupt.happened;
   progress.step(`taking ${cluster.name} down`);
   await takeDown(cluster);
   progress.done();
@@ -41,6 +42,7 @@ export async function up(options: UpOptions): Promise<void> {
 /** Starts the cluster and merges its context; a failure or an interrupt while starting leaves nothing behind. */
 export async function startCluster(
   options: UpOptions,
+  interrupt: Interrupt,
   step: (text: string) => void,
   progress?: Progress,
 ): Promise<Cluster> {
@@ -48,6 +50,7 @@ export async function startCluster(
     const cluster = await Cluster.start({
       ...options,
       progress: step,
+      signal: interrupt.signal,
       log: createLogger('supervisor', { cluster: options.name }),
     });
     if (options.merge !== false) mergeContext(cluster, options.kubeconfig);
@@ -69,18 +72,27 @@ export async function takeDown(cluster: Cluster, merged?: string): Promise<void>
   if (file) removeFromKubeconfig(file, cluster.context);
 }
 
-/** Resolves at the first SIGINT, SIGTERM or SIGHUP. A second one ends the process at once. */
-export function waitForInterrupt(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    let interrupted = false;
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.on(signal, () => {
-        if (interrupted) process.exit(1);
-        interrupted = true;
-        resolve(signal);
-      });
-    }
-  });
+/** The wish of the user, or of the system, that all ends. */
+export interface Interrupt {
+  /** Resolves at the first SIGINT, SIGTERM or SIGHUP. */
+  readonly happened: Promise<NodeJS.Signals>;
+  /** Aborted at the same time, with a UserError that says so. */
+  readonly signal: AbortSignal;
+}
+
+/** From now on the first signal is told, and a second one ends the process at once. */
+export function watchForInterrupt(): Interrupt {
+  const { promise: happened, resolve } = Promise.withResolvers<NodeJS.Signals>();
+  const controller = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (controller.signal.aborted) process.exit(1);
+      resolve(signal);
+      const exitCode = 128 + constants.signals[signal];
+      controller.abort(new UserError(`interrupted by ${signal}: nothing is left behind`, { exitCode }));
+    });
+  }
+  return { happened, signal: controller.signal };
 }
 
 function readyText(cluster: Cluster, seconds: string, ending: string): string {
@@ -96,6 +108,8 @@ async function startDetached(options: UpOptions): Promise<void> {
   const progress = new Progress();
   checkName(options.name);
   const child = spawnSupervisor(options);
+  const interrupt = watchForInterrupt();
+  interrupt.signal.addEventListener('abort', () => child.kill('SIGTERM'));
   await new Promise<void>((resolve, reject) => {
     child.on('message', (report: Report) => {
       if ('step' in report) progress.step(report.step);
@@ -128,11 +142,11 @@ function spawnSupervisor(options: UpOptions): ChildProcess {
 
 async function superviseDetached(options: UpOptions): Promise<void> {
   const tell = (report: Report) => void (process.connected && process.send?.(report));
-  const interrupted = waitForInterrupt();
+  const interrupt = watchForInterrupt();
   try {
-    const cluster = await startCluster(options, (step) => tell({ step }));
+    const cluster = await startCluster(options, interrupt, (step) => tell({ step }));
     tell({ ready: true });
-    await interrupted;
+    await interrupt.happened;
     await takeDown(cluster);
   } catch (error) {
     const { message, hint, exitCode } =

@@ -2,14 +2,15 @@
 import colors from 'picocolors';
 import { messageOf } from '../../base/errors.ts';
 import { Progress } from '../terminal.ts';
-import { startCluster, takeDown, type UpOptions, waitForInterrupt } from '../up.ts';
+import { startCluster, takeDown, type UpOptions, watchForInterrupt } from '../up.ts';
 import { Stage } from './stage.ts';
 import { steps } from './steps.ts';
 
 export async function tour(options: UpOptions & { once?: boolean }): Promise<void> {
   const progress = new Progress();
-  const interrupted = waitForInterrupt();
-  const cluster = await startCluster(options, (step) => progress.step(step), progress);
+  const interrupt = watchForInterrupt();
+  const interrupted = interrupt.happened;
+  const cluster = await startCluster(options, interrupt, (step) => progress.step(step), progress);
   progress.say(colors.bold(`cluster ${cluster.name} is ready after ${progress.elapsed} s`));
   const stage = new Stage(cluster);
   let failure: unknown;
