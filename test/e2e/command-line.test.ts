@@ -1,19 +1,32 @@
 /** The command line: what it prints and returns, and that nothing is left behind whatever happens. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { parse } from 'yaml';
 import { runCommand } from '../../src/base/command.ts';
+import { Cluster } from '../../src/cluster/cluster.ts';
 import { findDescription } from '../../src/cluster/description.ts';
 import { clusterPaths } from '../../src/cluster/paths.ts';
+import { recordedProcesses } from '../../src/cluster/process-table.ts';
 import { supervisorOf } from '../../src/cluster/teardown.ts';
-import { assertNothingLeft, clusterName, eventually, kubectl, PODWIRE, podwire, podwireUntil } from './fixture.ts';
+import {
+  assertNothingLeft,
+  clusterName,
+  eventually,
+  kubectl,
+  PODWIRE,
+  podwire,
+  podwireInBackground,
+  podwireUntil,
+  removeLeftovers,
+} from './fixture.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'podwire-cli-'));
 const KUBECONFIG = join(folder, 'kubeconfig');
 const env = { KUBECONFIG };
+after(removeLeftovers);
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('wrong usage is one clear line and an exit code', () => {
@@ -133,15 +146,43 @@ test('foreground: Ctrl-C takes everything down', async () => {
   assertNothingLeft(name);
 });
 
-test('Ctrl-C while it starts leaves nothing either', async () => {
-  const name = clusterName('early');
-  const { child, ended } = await podwireUntil(['up', '--name', name, '--nodes', '2', '--no-merge'], 'starting 2 nodes');
-  child.kill('SIGINT');
-  await ended;
+/** The supervisor's folder appears before its first process does, the description a moment later. */
+const beginnings = {
+  'the first file': (name: string) => existsSync(clusterPaths(name).run),
+  'the first process': (name: string) => recordedProcesses(clusterPaths(name)).length > 1,
+};
+
+for (const [what, begun] of Object.entries(beginnings)) {
+  for (const mode of ['in the foreground', 'detached']) {
+    test(`Ctrl-C ${mode} just after ${what} ends soon and leaves nothing`, async () => {
+      const name = clusterName(`early${what.length}${mode.length}`);
+      const args = ['up', '--name', name, '--nodes', '2', '--no-merge', ...(mode === 'detached' ? ['--detach'] : [])];
+      const { child, ended, output } = podwireInBackground(args);
+      await eventually(what, () => begun(name), Boolean);
+      child.kill('SIGINT');
+      assert.ok([130, 143].includes((await ended) ?? 0), output());
+      assert.match(output(), /interrupted by SIG(INT|TERM): nothing is left behind/);
+      assert.doesNotMatch(output(), /is ready/, 'it did not go on until it was ready');
+      assertNothingLeft(name);
+    });
+  }
+}
+
+test('Cluster.start gives up on its AbortSignal', async () => {
+  const name = clusterName('aborted');
+  const reason = new Error('not any more');
+  const controller = new AbortController();
+  const started = Cluster.start({
+    name,
+    nodes: 2,
+    signal: controller.signal,
+    progress: (step) => void (step.includes('the nodes') && controller.abort(reason)),
+  });
+  await assert.rejects(started, reason);
   assertNothingLeft(name);
 });
 
-test('a supervisor killed with -9 leaves a working cluster, and down --all removes it', async () => {
+test('a supervisor killed with -9 leaves a working cluster, and down removes it', async () => {
   const name = clusterName('killed');
   const up = await podwire(['up', '--name', name, '--nodes', '1', '--detach', '--no-merge']);
   assert.equal(up.exitCode, 0, up.stderr);
@@ -162,6 +203,30 @@ test('a supervisor killed with -9 leaves a working cluster, and down --all remov
   const down = await podwire(['down', '--name', name]);
   assert.equal(down.exitCode, 0, down.stderr);
   assertNothingLeft(name);
+});
+
+test('down --all removes what killed supervisors left, and nothing else', async () => {
+  // All means all, so this runs where only its own clusters are to be seen: with a /run and a /var/lib of its own.
+  const names = [clusterName('all1'), clusterName('all2')];
+  const script = `
+    set -eu
+    mkdir ${folder}/run ${folder}/lib && mount --bind ${folder}/run /run && mount --bind ${folder}/lib /var/lib
+    for name in ${names.join(' ')}; do
+      ${PODWIRE} up --name $name --nodes 1 --detach --no-merge
+      read pid rest < /run/podwire/$name/processes/supervisor
+      kill -9 $pid
+    done
+    ${PODWIRE} down --all
+    echo "left: $(ls -A /run/podwire /var/lib/podwire 2>/dev/null)"
+    ${PODWIRE} down --all`;
+  const result = await runCommand(['unshare', '--mount', 'sh', '-c', script], { timeoutMs: 60_000, env: process.env });
+  assert.equal(result.exitCode, 0, result.stderr);
+  for (const name of names) {
+    assert.match(result.stderr, new RegExp(`taking ${name} down`));
+    assertNothingLeft(name);
+  }
+  assert.match(result.stdout, /^left: $/m);
+  assert.match(result.stderr, /no cluster to take down/);
 });
 
 test('a start that fails half way says why and leaves nothing', async () => {

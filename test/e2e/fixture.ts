@@ -6,12 +6,22 @@ import { join } from 'node:path';
 import { type CommandResult, runCommand } from '../../src/base/command.ts';
 import { clusterPaths } from '../../src/cluster/paths.ts';
 import { cgroupsOf, processesOf } from '../../src/cluster/process-table.ts';
+import { existingClusters, tearDown } from '../../src/cluster/teardown.ts';
 
 export const PODWIRE = join(import.meta.dirname, '..', '..', 'bin', 'podwire');
 
+const names: string[] = [];
+
 /** A name that no other test uses at the same time. */
 export function clusterName(what: string): string {
-  return `t-${what}-${process.pid}`;
+  const name = `t-${what}-${process.pid}`;
+  names.push(name);
+  return name;
+}
+
+/** Takes down what failed tests of this file left running. */
+export async function removeLeftovers(): Promise<void> {
+  for (const name of names) if (existingClusters().includes(name)) await tearDown(name);
 }
 
 /** Runs `podwire ARGS` to its end. */
@@ -32,25 +42,38 @@ export function kubectl(
   });
 }
 
-/** Starts `podwire ARGS` in the background, and resolves when it has printed the text. */
-export async function podwireUntil(args: readonly string[], text: string, env: Record<string, string> = {}) {
-  const child = spawn(PODWIRE, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+/** Starts `podwire ARGS` in the background. */
+export function podwireInBackground(args: readonly string[], env: Record<string, string> = {}) {
+  return inBackground([PODWIRE, ...args], env);
+}
+
+/** A program that runs beside the test; what it prints on both streams is kept. */
+export function inBackground(argv: readonly [string, ...string[]], env: Record<string, string> = {}) {
+  const child = spawn(argv[0], argv.slice(1), { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   let output = '';
-  const seen = Promise.withResolvers<void>();
-  const ended = new Promise<number | null>((resolve) => {
-    child.on('close', (code) => {
-      seen.reject(new Error(`podwire ${args.join(' ')} ended with ${code}: ${output}`));
-      resolve(code);
-    });
-  });
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (chunk: Buffer) => {
       output += chunk.toString();
-      if (output.includes(text)) seen.resolve();
     });
   }
-  await seen.promise;
+  child.stdin.on('error', () => {});
+  const ended = new Promise<number | null>((resolve) => child.on('close', (code) => resolve(code)));
   return { child, ended, output: () => output };
+}
+
+/** Starts `podwire ARGS` in the background, and resolves when it has printed the text. */
+export async function podwireUntil(args: readonly string[], text: string, env: Record<string, string> = {}) {
+  const program = podwireInBackground(args, env);
+  await eventually(
+    `podwire ${args.join(' ')} says ${text}`,
+    () => program.output(),
+    (output) => {
+      if (program.child.exitCode !== null) assert.fail(`it ended with ${program.child.exitCode}: ${output}`);
+      return output.includes(text);
+    },
+    60_000,
+  );
+  return program;
 }
 
 /** Fails when a cluster of the name left anything on this machine. */
