@@ -204,7 +204,7 @@ if (outcome !== true) {
     const waits = (reason: string) => (pod: Pod) => status(pod)?.state?.waiting?.reason === reason;
     await eventually(client, 'noimage', waits('ErrImageNeverPull'));
     await eventually(client, 'badname', waits('InvalidImageName'));
-    const pull = await eventually(client, 'pull', waits('ErrImagePull'));
+    const pull = await eventually(client, 'pull', (pod) => waits('ErrImagePull')(pod) || waits('ImagePullBackOff')(pod));
     assert.match(status(pull)?.state?.waiting?.message ?? '', /connection refused/);
     const nocommand = await eventually(client, 'nocommand', phaseIs('Failed'));
     assert.equal(status(nocommand)?.state?.terminated?.exitCode, 128);

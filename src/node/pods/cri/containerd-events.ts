@@ -35,7 +35,7 @@ export class ContainerdEvents implements RuntimeEvents {
     const metadata = new Metadata();
     metadata.set('containerd-namespace', CRI_NAMESPACE);
     const topics = ['/tasks/exit', '/tasks/delete', '/tasks/oom'];
-    const request = { filters: topics.map((topic) => `namespace==${CRI_NAMESPACE},topic==${topic}`) };
+    const request = { filters: topics.map((topic) => `namespace==${CRI_NAMESPACE},topic=="${topic}"`) };
 
     const connect = () => {
       if (signal.aborted) return;

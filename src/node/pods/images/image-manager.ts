@@ -60,7 +60,7 @@ const RECHECK_MS = 5_000;
 export class ImageManager {
   readonly #options: ImageManagerOptions;
   readonly #backoff = new RestartBackoff();
-  readonly #failedAt = new Map<string, number>();
+  readonly #failed = new Map<string, { readonly at: number; readonly message: string }>();
   readonly #pulls = new Map<string, Promise<Image>>();
 
   constructor(options: ImageManagerOptions) {
@@ -102,9 +102,14 @@ export class ImageManager {
 
   async #pull(name: string, parsed: ImageName, request: PullRequest): Promise<ReadyImage> {
     const { clock } = this.#options;
-    const failedAt = this.#failedAt.get(name);
-    const wait = failedAt === undefined ? 0 : this.#backoff.remaining(name, failedAt, clock.now());
-    if (wait > 0) throw new ImageError('ImagePullBackOff', `Back-off pulling image ${JSON.stringify(name)}`, wait);
+    const failed = this.#failed.get(name);
+    const wait = failed ? this.#backoff.remaining(name, failed.at, clock.now()) : 0;
+    if (failed && wait > 0)
+      throw new ImageError(
+        'ImagePullBackOff',
+        `Back-off pulling image ${JSON.stringify(name)}: ${failed.message}`,
+        wait,
+      );
     const started = clock.now();
     request.onPulling();
     try {
@@ -113,15 +118,15 @@ export class ImageManager {
       const running = this.#pulls.get(key) ?? this.#startPull(key, name, auth);
       const image = await abortable(running, request.signal);
       this.#backoff.forget(name);
-      this.#failedAt.delete(name);
+      this.#failed.delete(name);
       return { image, pulledMs: clock.now() - started };
     } catch (error) {
       if (request.signal.aborted || isCriCancelled(error)) throw error;
       const now = clock.now();
-      this.#backoff.retried(name, failedAt ?? now, now);
-      this.#failedAt.set(name, now);
+      this.#backoff.retried(name, failed?.at ?? now, now);
       const details = error instanceof CriError ? error.details : messageOf(error);
       const message = `failed to pull image ${JSON.stringify(name)}: ${details}`;
+      this.#failed.set(name, { at: now, message: `ErrImagePull: ${message}` });
       throw new ImageError('ErrImagePull', message, this.#backoff.delay(name), error);
     }
   }

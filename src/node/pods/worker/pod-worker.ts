@@ -223,6 +223,8 @@ export class PodWorker {
     if (this.#finished || hasEnded(this.#pod)) return this.#finish();
     if (this.#deadlinePassed()) return this.#finish();
     const refusal = unsupportedVolume(this.#pod);
+    // What has ended is told before it is mended: no Service shall offer it meanwhile.
+    if (this.#view.current.containers.length) this.#publish();
     if (refusal) {
       podEvent(this.#context, this.#pod, 'Warning', 'FailedMount', refusal);
       return this.#publish();

@@ -26,7 +26,7 @@ import {
  * containerd tells of an exit before its CRI knows: the status is asked again after these waits, in milliseconds,
  * until it says so too (about 1 s in all; then the next relist must do).
  */
-const EXIT_WAITS_MS = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377];
+const EXIT_WAITS_MS = [2, 3, 4, 5, 5, 5, 5, 5, 5, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377];
 
 export interface RuntimeViewOptions {
   readonly runtime: CriRuntime;

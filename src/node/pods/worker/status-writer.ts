@@ -48,6 +48,8 @@ export class StatusWriter {
   }
 
   async #drain(): Promise<void> {
+    // Never ends within the call that began it: that call has yet to note that it runs.
+    await Promise.resolve();
     let retryMs = FIRST_RETRY_MS;
     while (this.#wanted && !this.#gone && !this.#options.signal.aborted) {
       const next = this.#wanted;
