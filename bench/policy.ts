@@ -1,0 +1,293 @@
+/**
+ * policy.load, policy.label_change, policy.policy_added, policy.connect: 1,000 policies x 100 local pods x 5,000 pods, and
+ * what a connection costs through them. Everything happens in namespaces of its own, which are gone afterwards.
+ *
+ * podwire's figures hold all from the API object in hand to the committed transaction; the peer's only what the kernel takes
+ * for its text, without the making of it.
+ */
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:net';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
+import { silentLogger } from '../src/base/log.ts';
+import { NetworkNamespace } from '../src/linux/netns.ts';
+import { Nftables } from '../src/linux/nftables.ts';
+import { Rtnetlink } from '../src/linux/rtnetlink.ts';
+import { closeFd, connectTcpSync, listenTcp } from '../src/linux/sockets.ts';
+import { writeSysctl } from '../src/linux/sysctl.ts';
+import { PolicyModel } from '../src/node/policy/model.ts';
+import { PolicyReconciler } from '../src/node/policy/reconciler.ts';
+import { table } from '../src/node/policy/render.ts';
+import { distribution, type Metric, type Metrics } from './metrics.ts';
+import { renderShapeSync, shapeName, shapeTable } from './policy/kube-router-shape.ts';
+import { type BenchState, connectState, largePolicy, largeState, nodeName } from './policy/state.ts';
+
+export const about = 'NetworkPolicy: load, one label changed, one policy added, connect through 1 to 1,000 policies';
+
+export interface PolicyBenchOptions {
+  /** Loads that are measured; default 7. */
+  readonly loads?: number;
+  /** Single changes that are measured; default 400. The peer, which loads all each time, does a twentieth. */
+  readonly changes?: number;
+  /** Connections that are measured per case; default 3000. */
+  readonly connects?: number;
+}
+
+const addresses = [
+  ['10.244.0.2', 'fd00:10:244::2'],
+  ['10.244.0.3', 'fd00:10:244::3'],
+] as const;
+
+export async function run(options: PolicyBenchOptions = {}): Promise<Metrics> {
+  const { loads = 7, changes = 400, connects = 3000 } = options;
+  return { ...(await measureChanges(loads, changes)), ...(await measureConnects(connects)) };
+}
+
+function elapsed(work: () => void): number {
+  const start = performance.now();
+  work();
+  return performance.now() - start;
+}
+
+async function elapsedAsync(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
+}
+
+function modelOf(state: BenchState): PolicyModel {
+  const model = new PolicyModel({ nodeName });
+  for (const namespace of state.namespaces) model.setNamespace(namespace);
+  for (const policy of state.policies) model.setPolicy(policy);
+  for (const pod of state.pods) model.setPod(pod);
+  model.settle();
+  return model;
+}
+
+async function measureChanges(loads: number, changes: number): Promise<Metrics> {
+  using ns = NetworkNamespace.anonymous();
+  using nft = Nftables.open(ns);
+  const state = largeState();
+  const reconciler = () => new PolicyReconciler({ nft, log: silentLogger });
+  const load: number[] = [];
+  for (let i = 0; i < loads; i++) {
+    nft.run(`add table ${table}\ndelete table ${table}\n`);
+    load.push(await elapsedAsync(() => reconciler().apply(modelOf(state).elements)));
+  }
+  const adopt: number[] = [];
+  for (let i = 0; i < loads; i++) adopt.push(await elapsedAsync(() => reconciler().apply(modelOf(state).elements)));
+  const model = modelOf(state);
+  const live = reconciler();
+  await live.apply(model.elements);
+  const labels = await labelChanges(model, live, state, changes);
+  const added = await policyChanges(model, live, changes);
+  const elements = model.elements.size;
+  nft.run(`delete table ${table}\n`);
+  const shape = measureShape(nft, state, loads, Math.max(5, Math.round(changes / 20)));
+  const kinder = `its sets alone, were they changed in place: ${shape.elementMs.toFixed(2)} ms`;
+  return {
+    'policy.load': {
+      unit: 'ms',
+      podwire: distribution(load),
+      peer: { name: shapeName, ...distribution(shape.load) },
+      note: `${elements} elements; podwire with its computation, the peer without`,
+    },
+    'policy.restart': {
+      unit: 'ms',
+      podwire: distribution(adopt),
+      note: 'the agent starts anew over a full table: compute, list, compare; the kernel is not written to',
+    },
+    'policy.label_change': {
+      unit: 'ms',
+      podwire: distribution(labels),
+      peer: { name: `${shapeName}, full sync`, ...distribution(shape.sync) },
+      note: `kube-router loads everything anew on any event; ${kinder}`,
+    },
+    'policy.policy_added': {
+      unit: 'ms',
+      podwire: distribution(added),
+      peer: { name: `${shapeName}, full sync`, ...distribution(shape.sync) },
+    },
+  };
+}
+
+/** A remote pod takes the labels of another app and back: from the pod's object to the kernel. */
+async function labelChanges(model: PolicyModel, live: PolicyReconciler, { pods }: BenchState, count: number) {
+  const samples: number[] = [];
+  for (let i = 0; i < count; i++) {
+    const pod = pods[(i * 37) % pods.length]!;
+    const labels: Record<string, string> =
+      i % 2 ? { app: `app-${i % 50}`, tier: 'tier-1' } : { app: `app-${i % 50}`, tier: 'tier-2', release: `r${i}` };
+    const changed = { ...pod, metadata: { ...pod.metadata, labels } };
+    samples.push(
+      await elapsedAsync(async () => {
+        model.setPod(changed);
+        model.settle();
+        await live.apply(model.elements);
+      }),
+    );
+    await turn();
+  }
+  return samples;
+}
+
+async function policyChanges(model: PolicyModel, live: PolicyReconciler, count: number) {
+  const samples: number[] = [];
+  for (let i = 0; i < count / 4; i++) {
+    const policy = largePolicy('ns-0', 0, 1000 + i);
+    samples.push(
+      await elapsedAsync(async () => {
+        model.setPolicy(policy);
+        model.settle();
+        await live.apply(model.elements);
+      }),
+    );
+    model.deletePolicy(`ns-0/${policy.metadata.name}`);
+    model.settle();
+    await live.apply(model.elements);
+    await turn();
+  }
+  return samples;
+}
+
+function measureShape(nft: Nftables, state: BenchState, loads: number, syncs: number) {
+  const text = renderShapeSync(state);
+  const load: number[] = [];
+  for (let i = 0; i < loads; i++) {
+    nft.run(`add table ${shapeTable}\ndelete table ${shapeTable}\n`);
+    load.push(elapsed(() => nft.run(text)));
+  }
+  const sync = Array.from({ length: syncs }, () => elapsed(() => nft.run(text)));
+  const elements = Array.from({ length: 20 }, (_, i) => {
+    const verb = i % 2 ? 'delete' : 'add';
+    const lines = Array.from({ length: 8 }, (_, s) => `${verb} element ${shapeTable} src_${s}_0_4 { 10.99.0.1 }\n`);
+    return elapsed(() => nft.run(lines.join('')));
+  });
+  nft.run(`delete table ${shapeTable}\n`);
+  return { load, sync, elementMs: distribution(elements).p50 };
+}
+
+async function measureConnects(count: number): Promise<Metrics> {
+  using node = NetworkNamespace.anonymous();
+  using client = NetworkNamespace.anonymous();
+  using server = NetworkNamespace.anonymous();
+  using nft = Nftables.open(node);
+  join(node, [client, server]);
+  using sink = await Sink.open(server);
+  const cases: { name: string; prepare: () => Promise<void> | void; samples: number[] }[] = [];
+  const clear = () => {
+    for (const each of [table, shapeTable]) nft.run(`add table ${each}\ndelete table ${each}\n`);
+  };
+  const none = { name: 'none', prepare: clear, samples: [] as number[] };
+  cases.push(none);
+  for (const policies of [1, 100, 1000]) {
+    const state = connectState(policies, addresses);
+    cases.push({
+      name: `podwire ${policies}`,
+      prepare: async () => {
+        clear();
+        await new PolicyReconciler({ nft, log: silentLogger }).apply(modelOf(state).elements);
+      },
+      samples: [],
+    });
+    cases.push({
+      name: `shape ${policies}`,
+      prepare: () => {
+        clear();
+        nft.run(renderShapeSync(state));
+      },
+      samples: [],
+    });
+  }
+  // In rounds, so that the machine's moods hit all cases alike.
+  for (let round = 0; round < 10; round++) {
+    for (const each of cases) {
+      await each.prepare();
+      await connectMany(client, sink, 50);
+      each.samples.push(...(await connectMany(client, sink, Math.ceil(count / 10))));
+    }
+  }
+  return connectMetrics(new Map(cases.map(({ name, samples }) => [name, samples])));
+}
+
+function connectMetrics(samples: ReadonlyMap<string, readonly number[]>): Metrics {
+  const of = (name: string) => distribution(samples.get(name)!);
+  const none = of('none').p50;
+  const result: Record<string, Metric> = {
+    'policy.connect_0': { unit: 'us', podwire: of('none'), note: 'no rules at all' },
+  };
+  for (const policies of [1, 100, 1000]) {
+    const podwire = of(`podwire ${policies}`);
+    result[`policy.connect_${policies}`] = {
+      unit: 'us',
+      podwire,
+      peer: { name: shapeName, ...of(`shape ${policies}`) },
+      note: `${((podwire.p50 / none - 1) * 100).toFixed(1)}% above no rules`,
+    };
+  }
+  return result;
+}
+
+function join(node: NetworkNamespace, pods: readonly NetworkNamespace[]): void {
+  writeSysctl(node, 'net.ipv4.conf.all.forwarding', 1);
+  using rtnl = Rtnetlink.open(node);
+  pods.forEach((ns, i) => {
+    const name = `pod${i}`;
+    const address = addresses[i]![0];
+    rtnl.createVeth({ name, up: true, peer: { name: 'eth0', up: true, netns: ns } });
+    rtnl.addAddress({ device: name, address: '169.254.1.1/32' });
+    rtnl.replaceRoute({ destination: `${address}/32`, device: name });
+    using inside = Rtnetlink.open(ns);
+    inside.addAddress({ device: 'eth0', address: `${address}/32` });
+    inside.replaceRoute({ destination: '169.254.1.1/32', device: 'eth0', scope: 'link' });
+    inside.replaceRoute({ destination: '0.0.0.0/0', via: '169.254.1.1', device: 'eth0' });
+  });
+}
+
+/** A server that hangs up at once, so that no connection is left anywhere. */
+class Sink implements Disposable {
+  readonly #server: Server;
+  #accepted = 0;
+
+  private constructor(server: Server) {
+    this.#server = server;
+    server.on('connection', (socket) => {
+      this.#accepted++;
+      socket.on('error', () => {});
+      socket.resetAndDestroy();
+    });
+  }
+
+  static async open(ns: NetworkNamespace): Promise<Sink> {
+    const server = createServer();
+    const sink = new Sink(server);
+    server.listen({ fd: listenTcp({ ns, address: '0.0.0.0', port: 80 }) });
+    await once(server, 'listening');
+    return sink;
+  }
+
+  /** Waits until so many more have been accepted: the queue of the socket is empty then. */
+  async drain(connected: number): Promise<void> {
+    while (this.#accepted < connected) await sleep(1);
+    this.#accepted -= connected;
+  }
+
+  [Symbol.dispose](): void {
+    this.#server.close();
+  }
+}
+
+/** Microseconds of each connect; the server empties its queue between batches. */
+async function connectMany(client: NetworkNamespace, sink: Sink, count: number): Promise<number[]> {
+  const samples: number[] = [];
+  while (samples.length < count) {
+    const batch = Math.min(50, count - samples.length);
+    for (let i = 0; i < batch; i++) {
+      const start = performance.now();
+      const fd = connectTcpSync({ ns: client, address: addresses[1][0], port: 80, timeoutMs: 2000 });
+      samples.push((performance.now() - start) * 1000);
+      closeFd(fd);
+    }
+    await sink.drain(batch);
+  }
+  return samples;
+}
