@@ -8,6 +8,7 @@
  * agent left.
  */
 
+import { setImmediate as turn } from 'node:timers/promises';
 import { messageOf } from '../../base/errors.ts';
 import type { Family } from '../../base/ip.ts';
 import type { Logger } from '../../base/log.ts';
@@ -39,8 +40,11 @@ export type KeyedModel = readonly [key: string, model: ServiceModel | undefined]
 
 /** Text longer than this is applied by a pool thread, so that the event loop goes on. */
 const ASYNC_BYTES = 128 * 1024;
-/** Frontends in one transaction of a bulk load; bounds the memory that libnftables takes for it. */
-const CHUNK_FRONTENDS = 5000;
+/**
+ * Frontends in one transaction of a bulk load. libnftables takes 3 KB for an element and the C library keeps what it once
+ * took: 100,000 elements in one transaction leave 300 MB behind, in parts hardly anything.
+ */
+const CHUNK_FRONTENDS = 250;
 
 export class ServicesReconciler {
   readonly #options: ReconcilerOptions;
@@ -129,7 +133,10 @@ export class ServicesReconciler {
   async #applyFrontends(dirty: ReadonlySet<string>): Promise<void> {
     if (dirty.size <= CHUNK_FRONTENDS) return this.#applyChunk(dirty);
     const ids = [...dirty];
-    for (let i = 0; i < ids.length; i += CHUNK_FRONTENDS) await this.#applyChunk(ids.slice(i, i + CHUNK_FRONTENDS));
+    for (let i = 0; i < ids.length; i += CHUNK_FRONTENDS) {
+      await this.#applyChunk(ids.slice(i, i + CHUNK_FRONTENDS));
+      await turn();
+    }
   }
 
   async #applyChunk(ids: Iterable<string>): Promise<void> {
