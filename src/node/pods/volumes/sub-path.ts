@@ -3,7 +3,7 @@
  * resolves to must lie within the volume, or the container would be handed a file of the node.
  */
 import { constants } from 'node:fs';
-import { chown, lstat, mkdir, open, realpath } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, open, realpath } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import { codeOf } from '../../../base/errors.ts';
 import { ContainerConfigError } from '../config-error.ts';
@@ -38,8 +38,10 @@ export async function resolveSubPath(volume: string, subPath: string): Promise<s
     } catch (error) {
       if (codeOf(error) !== 'ENOENT') throw error;
       if (await isLink(next)) refuse();
-      await mkdir(next, { mode: mode & 0o7777 });
+      await mkdir(next, { mode: 0o700 });
       await chown(next, uid, gid);
+      // After the owner, and past the umask.
+      await chmod(next, mode & 0o7777);
       current = next;
     }
     if (!inside(current)) refuse();
