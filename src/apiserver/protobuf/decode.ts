@@ -106,7 +106,9 @@ function decodeTime(bytes: Buffer): string | undefined {
   if (fields.size === 0) return undefined;
   const seconds = Number(varintOf(fields.get(1) ?? 0n));
   const nanos = Number(varintOf(fields.get(2) ?? 0n));
-  const text = new Date(seconds * 1000).toISOString().slice(0, -'.000Z'.length);
+  const date = new Date(seconds * 1000);
+  if (Number.isNaN(date.getTime())) throw new ProtobufError('a time is out of range');
+  const text = date.toISOString().slice(0, -'.000Z'.length);
   return nanos === 0 ? `${text}Z` : `${text}.${String(Math.floor(nanos / 1000)).padStart(6, '0')}Z`;
 }
 
