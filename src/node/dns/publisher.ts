@@ -1,11 +1,12 @@
 /**
- * Makes the cluster's DNS a Service like any other: kube-system/kube-dns at the known cluster address, and one EndpointSlice
- * per node with the node's own DNS. The Service's internalTrafficPolicy is Local: each pod asks its own node.
+ * Makes the cluster's DNS a Service like any other: kube-system/kube-dns at the known cluster address, and per node and
+ * family one EndpointSlice with the node's own DNS. The Service's internalTrafficPolicy is Local: each pod asks its own node.
+ * The slices belong to the Node object, so they go when the node goes.
  */
 import { familyName, familyOf } from '../../base/ip.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { isAlreadyExists, isNotFound } from '../../kube/status.ts';
-import type { Draft, EndpointSlice, Service } from '../../kube/types.ts';
+import type { Draft, EndpointSlice, OwnerReference, Service } from '../../kube/types.ts';
 
 export const DNS_NAMESPACE = 'kube-system';
 export const DNS_SERVICE = 'kube-dns';
@@ -19,10 +20,12 @@ export interface PublisherOptions {
   readonly dnsAddresses: readonly string[];
 }
 
-/** Ensures the Service and this node's slices; idempotent. Rejects when the API cannot be reached. */
+/** Ensures the Service and this node's slices; idempotent. Rejects when the API or the Node object is not there (yet). */
 export async function publishDns(options: PublisherOptions): Promise<void> {
   await ensureService(options);
-  for (const slice of desiredSlices(options)) await ensureSlice(options.client, slice);
+  const { metadata } = await options.client.get('Node', { name: options.nodeName });
+  const owner = { apiVersion: 'v1', kind: 'Node', name: metadata.name, uid: metadata.uid };
+  for (const slice of desiredSlices(options, owner)) await ensureSlice(options.client, slice);
 }
 
 async function ensureService({ client, dnsAddresses }: PublisherOptions): Promise<void> {
@@ -42,7 +45,8 @@ export function dnsService(dnsAddresses: readonly string[]): Draft<Service> {
     metadata: {
       name: DNS_SERVICE,
       namespace: DNS_NAMESPACE,
-      labels: { 'k8s-app': 'kube-dns', 'kubernetes.io/name': 'podwire-dns' },
+      // As kubeadm labels it; `kubectl cluster-info` lists Services with the second one.
+      labels: { 'k8s-app': 'kube-dns', 'kubernetes.io/cluster-service': 'true', 'kubernetes.io/name': 'podwire-dns' },
     },
     spec: {
       clusterIP: dnsAddresses[0],
@@ -58,7 +62,11 @@ export function dnsService(dnsAddresses: readonly string[]): Draft<Service> {
   };
 }
 
-export function desiredSlices({ nodeName, nodeAddresses }: PublisherOptions): Draft<EndpointSlice>[] {
+/** One slice per family of the node. */
+export function desiredSlices(
+  { nodeName, nodeAddresses }: PublisherOptions,
+  owner: OwnerReference,
+): Draft<EndpointSlice>[] {
   return nodeAddresses.map((address) => ({
     metadata: {
       name: `${DNS_SERVICE}-${nodeName}-${familyName(familyOf(address)).toLowerCase()}`,
@@ -68,6 +76,7 @@ export function desiredSlices({ nodeName, nodeAddresses }: PublisherOptions): Dr
         'endpointslice.kubernetes.io/managed-by': MANAGED_BY,
         'k8s-app': 'kube-dns',
       },
+      ownerReferences: [owner],
     },
     addressType: familyName(familyOf(address)),
     endpoints: [{ addresses: [address], conditions: { ready: true, serving: true, terminating: false }, nodeName }],
@@ -84,10 +93,11 @@ async function ensureSlice(client: KubeClient, desired: Draft<EndpointSlice>): P
   } catch (error) {
     if (!isAlreadyExists(error)) throw error;
     const { endpoints, ports } = desired;
+    const { name, namespace, ownerReferences } = desired.metadata;
     await client.patch(
       'EndpointSlice',
-      { namespace: DNS_NAMESPACE, name: desired.metadata.name! },
-      { endpoints, ports },
+      { namespace: namespace!, name: name! },
+      { metadata: { ownerReferences }, endpoints, ports },
     );
   }
 }
