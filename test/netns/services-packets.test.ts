@@ -5,6 +5,7 @@ import { silentLogger } from '../../src/base/log.ts';
 import type { EndpointSlice, Service } from '../../src/kube/types.ts';
 import { type EndpointSpec, makePod, makeService, makeSlice } from '../../src/node/services/fixtures.ts';
 import { buildHostPorts } from '../../src/node/services/host-ports.ts';
+import { expectedListing, kernelListing } from '../../src/node/services/listing.ts';
 import { buildService, type NodeView, type ServiceModel } from '../../src/node/services/model.ts';
 import { ServicesReconciler } from '../../src/node/services/reconciler.ts';
 import { StaleFlows } from '../../src/node/services/stale-flows.ts';
@@ -197,6 +198,27 @@ for (const family of [4, 6] as const) {
         await new Promise((resolve) => setTimeout(resolve, 1100));
       }
       assert.ok(later.size > 1, 'a client was never forgotten');
+    });
+
+    it('remembers clients through a rebuild and a new agent', async () => {
+      const spec: Service['spec'] = { ...SPEC, sessionAffinity: 'ClientIP' };
+      const places: Place[] = ['a', 'b', 'c', 'far-a', 'far-b'];
+      const clients = [outsideIp, otherOutsideIp];
+      const homes = async () =>
+        Promise.all(clients.map(async (source) => answered(await http('outside', clusterIp, 80, { source })).endpoint));
+      await put(spec, places);
+      const before = await homes();
+      rules.invalidate();
+      await rules.apply([]);
+      assert.deepEqual(await homes(), before);
+      const next = new ServicesReconciler({ nft: lab.nft, addresses: ADDRESSES, log: silentLogger });
+      const model = buildService(makeService('svc', spec), slicesOf('svc', places.toReversed()), view);
+      await next.apply([[model.key, model]]);
+      for (let i = 0; i < 3; i++) assert.deepEqual(await homes(), before);
+      for (const each of [4, 6] as const)
+        assert.deepEqual(kernelListing(lab.nft, each), expectedListing(next.placements.values(), each, ADDRESSES));
+      rules.invalidate();
+      await rules.apply([]);
     });
 
     it('keeps affinity also under externalTrafficPolicy Local', async () => {

@@ -81,7 +81,7 @@ function applyBlockLine(table: Table, line: string): boolean {
   const set = /^(?:map|set) (\S+) \{.*?(?:elements = \{ (.*?) \};)? \}$/.exec(line);
   const chain = /^chain (\S+) \{$/.exec(line);
   if (set) {
-    const elements: Elements = new Map();
+    const elements: Elements = table.sets.get(set[1]!) ?? new Map();
     for (const element of set[2]?.split(', ') ?? []) addElement(elements, element);
     table.sets.set(set[1]!, elements);
   } else if (chain) table.chains.add(chain[1]!);
@@ -89,17 +89,22 @@ function applyBlockLine(table: Table, line: string): boolean {
 }
 
 function applyCommand(tables: Map<string, Table>, line: string): void {
-  const match = /^(add|delete) (table|chain|rule|element) (\S+ \S+)(?: (\S+))?(?: \{ (.*) \}| (.*))?$/.exec(line);
+  const match =
+    /^(add|delete|flush) (table|chain|rule|element|map|set) (\S+ \S+)(?: (\S+))?(?: \{ (.*) \}| (.*))?$/.exec(line);
   if (!match) throw new Error(`syntax error: ${line.slice(0, 80)}`);
   const [, verb, kind, name, object, elements] = match as unknown as [string, string, string, string, string, string];
   if (kind === 'table') {
     if (verb === 'add') tables.set(name, tables.get(name) ?? newTable());
-    else if (!tables.delete(name)) throw new Error(`No such table ${name}`);
+    else if (!tables.has(name)) throw new Error(`No such table ${name}`);
+    else if (verb === 'delete') tables.delete(name);
     return;
   }
   const table = tables.get(name);
   if (!table) throw new Error(`No such table ${name}`);
-  if (kind === 'chain') table.chains.add(object);
+  if (verb === 'flush') {
+    if (!table.sets.has(object)) throw new Error(`No such set ${object}`);
+    table.sets.get(object)!.clear();
+  } else if (kind === 'chain') table.chains.add(object);
   else if (kind === 'rule' && !table.chains.has(object)) throw new Error(`No such chain ${object}`);
   else if (kind === 'element') {
     const set = table.sets.get(object);

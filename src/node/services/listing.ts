@@ -8,7 +8,7 @@ import type { ClusterAddresses } from './chains.ts';
 import { changeFrontend } from './changes.ts';
 import { ElementChanges, TableState } from './element-changes.ts';
 import type { Placement } from './placement.ts';
-import { ELEMENT_MAPS, LOCAL_SLOT, tableOf } from './schema.ts';
+import { ELEMENT_MAPS, isPlainSet, LOCAL_SLOT, tableOf } from './schema.ts';
 
 /** The elements that the placements of a family stand for. */
 export function expectedListing(
@@ -49,7 +49,7 @@ export function canonicalListing(lines: readonly string[]): readonly string[] {
 export function kernelListing(nft: Pick<Nftables, 'listJson'>, family: Family): readonly string[] {
   const lines: string[] = [];
   for (const name of ELEMENT_MAPS) {
-    const isMap = !PLAIN_SETS.has(name);
+    const isMap = !isPlainSet(name);
     // One by one: libnftables 1.0.6 cannot print these tables' rules as JSON.
     const items = nft.listJson(`${isMap ? 'map' : 'set'} ${tableOf(family)} ${name}`) as Item[];
     for (const item of items)
@@ -57,8 +57,6 @@ export function kernelListing(nft: Pick<Nftables, 'listJson'>, family: Family): 
   }
   return lines.sort();
 }
-
-const PLAIN_SETS: ReadonlySet<string> = new Set(['firewalled', 'firewall-allowed', 'hairpin', 'service-addresses']);
 
 interface Item {
   readonly map?: Named;

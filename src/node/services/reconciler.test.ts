@@ -155,6 +155,18 @@ describe('services reconciler', () => {
     assert.match(nft.transactions.at(-1)!, /^add table ip podwire-services\ndelete table ip podwire-services\n/);
   });
 
+  it('takes over the tables of an earlier agent, refilled if they are of its layout and replaced if not', async () => {
+    const nft = new FakeNft();
+    await reconcilerOn(nft).apply([keyed(service(1, ['10.244.1.1'])), keyed(service(2, ['10.244.1.1', '10.244.1.2']))]);
+    for (const refusesRefill of [false, true]) {
+      nft.refuse = (text) => (refusesRefill && text.startsWith('flush') ? 'File exists' : undefined);
+      const next = reconcilerOn(nft);
+      await next.apply([keyed(service(2, ['10.244.1.2', '10.244.1.3', '10.244.1.4']))]);
+      assert.match(nft.transactions.at(-1)!, refusesRefill ? /^add table/ : /^flush table/);
+      assert.deepEqual(kernel(nft, 4), expectedListing(next.placements.values(), 4, ADDRESSES));
+    }
+  });
+
   it('leaves out what the kernel refuses, keeps the rest, and says so', async () => {
     const nft = new FakeNft();
     const problems: Problem[] = [];

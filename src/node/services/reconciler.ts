@@ -168,16 +168,28 @@ export class ServicesReconciler {
   async #load(): Promise<void> {
     this.stats.rebuilds++;
     const ids = [...this.#claims.frontendKeys()].sort();
-    const inParts = ids.length > CHUNK_FRONTENDS && !this.#tablesExist();
+    const isTakeover = this.#tablesExist();
+    const inParts = ids.length > CHUNK_FRONTENDS && !isTakeover;
     const frontends = inParts ? [] : ids.map((id) => this.#claims.winner(id)!);
     const ruleset = renderRuleset(frontends as Frontend[], this.#families, this.#addresses);
     this.#tables = ruleset.tables;
     this.#placements = ruleset.placements;
-    await this.#run(ruleset.text);
+    if (!isTakeover || !(await this.#refill(ruleset.refill))) await this.#run(ruleset.replace);
     this.stats.elements += ruleset.elements;
     if (inParts) await this.#applyFrontends(new Set(ids));
     this.#loaded = true;
     this.#options.flows?.clearAll(this.#placements);
+  }
+
+  /** Tries to keep the tables and what affinity remembers in them; false when their layout is another one. */
+  async #refill(text: string): Promise<boolean> {
+    try {
+      await this.#run(text);
+      return true;
+    } catch (error) {
+      this.#options.log.info({ error }, 'service rules: the tables cannot be refilled and are replaced');
+      return false;
+    }
   }
 
   #tablesExist(): boolean {

@@ -38,6 +38,29 @@ export const ELEMENT_MAPS = [
   'outside-services',
 ] as const;
 
+/** The others whose elements podwire writes: by the cluster's CIDRs, and as chains are needed. */
+export const FIXED_MAPS = [
+  'dispatch',
+  'affinity-dispatch',
+  'affinity-local-dispatch',
+  'pod-cidrs',
+  'service-cidrs',
+] as const;
+
+const PLAIN_SETS: ReadonlySet<string> = new Set([
+  'firewalled',
+  'firewall-allowed',
+  'hairpin',
+  'service-addresses',
+  'pod-cidrs',
+  'service-cidrs',
+]);
+
+/** Whether nft knows it as a set, not as a map. */
+export function isPlainSet(name: string): boolean {
+  return PLAIN_SETS.has(name);
+}
+
 export type ElementMap = (typeof ELEMENT_MAPS)[number];
 
 /** The most endpoints of one frontend: 20 bits of the code. */
