@@ -1,6 +1,6 @@
 /** The pod workers against a real containerd. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -204,7 +204,11 @@ if (outcome !== true) {
     const waits = (reason: string) => (pod: Pod) => status(pod)?.state?.waiting?.reason === reason;
     await eventually(client, 'noimage', waits('ErrImageNeverPull'));
     await eventually(client, 'badname', waits('InvalidImageName'));
-    const pull = await eventually(client, 'pull', (pod) => waits('ErrImagePull')(pod) || waits('ImagePullBackOff')(pod));
+    const pull = await eventually(
+      client,
+      'pull',
+      (pod) => waits('ErrImagePull')(pod) || waits('ImagePullBackOff')(pod),
+    );
     assert.match(status(pull)?.state?.waiting?.message ?? '', /connection refused/);
     const nocommand = await eventually(client, 'nocommand', phaseIs('Failed'));
     assert.equal(status(nocommand)?.state?.terminated?.exitCode, 128);
@@ -286,12 +290,33 @@ if (outcome !== true) {
     await until(async () => (await agent.cri.listPodSandbox()).length === 0);
   });
 
+  test('no address left: the pod is pending with an event, and runs once one is free', async () => {
+    // 10.244.7.0/24 has 253 for pods; reservations of host-local are files named by address.
+    const ipam = join(runtime.folder, 'ipam/test');
+    const taken: string[] = [];
+    for (let last = 2; last < 255; last++) {
+      const file = join(ipam, `10.244.7.${last}`);
+      if (existsSync(file)) continue;
+      writeFileSync(file, 'taken\neth0');
+      taken.push(file);
+    }
+    await createPod(client, 'full');
+    await until(() =>
+      agent.events.some((event) => /^full Warning FailedCreatePodSandBox: .*no IP addresses/.test(event)),
+    );
+    assert.equal((await client.get('Pod', at('full'))).status?.phase, 'Pending');
+    for (const file of taken) rmSync(file);
+    await eventually(client, 'full', isReady);
+    await remove('full');
+    await until(async () => (await agent.cri.listPodSandbox()).length === 0);
+  });
+
   test('a dead sandbox is made anew', async () => {
     await createPod(client, 'sandbox');
     await eventually(client, 'sandbox', isReady);
     const [sandbox] = await agent.cri.listPodSandbox();
     await agent.cri.stopPodSandbox(sandbox!.id);
-    const pod = await eventually(client, 'sandbox', (one) => status(one)?.restartCount === 1 && isReady(one));
+    const pod = await eventually(client, 'sandbox', (one) => (status(one)?.restartCount ?? 0) > 0 && isReady(one));
     assert.match(pod.status?.podIP ?? '', /^10\.244\.7\./);
     await remove('sandbox');
     await until(async () => (await agent.cri.listPodSandbox()).length === 0);
@@ -300,15 +325,11 @@ if (outcome !== true) {
   test("the time from a container's end to the API, and from a pod to ready, for the log", async (t) => {
     await createPod(client, 'timed', { containers: [busybox('sleep 1000000')] });
     await eventually(client, 'timed', isReady);
-    const ends: number[] = [];
-    for (let i = 0; i < 1; i++) {
-      const { id } = await only(agent, 'timed');
-      const start = performance.now();
-      await agent.cri.stopContainer(id, 0);
-      await eventually(client, 'timed', (pod) => status(pod)?.lastState?.terminated !== undefined);
-      ends.push(performance.now() - start);
-    }
-    t.diagnostic(`kill to status: ${ends.map((ms) => ms.toFixed(1))} ms`);
+    const { id } = await only(agent, 'timed');
+    const killed = performance.now();
+    await agent.cri.stopContainer(id, 0);
+    await eventually(client, 'timed', (pod) => !isReady(pod) || status(pod)?.restartCount === 1);
+    t.diagnostic(`kill to status: ${(performance.now() - killed).toFixed(1)} ms`);
     await remove('timed');
     const starts: number[] = [];
     for (let i = 0; i < 5; i++) {

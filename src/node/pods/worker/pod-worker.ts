@@ -288,7 +288,11 @@ export class PodWorker {
     const sandbox = currentSandbox(this.#view.current)!;
     const pod = this.#pod;
     const last = latestContainer(this.#view.current, container.name);
-    if (last?.state === 'exited') this.#starter.restoreBackoff(last);
+    if (last?.state === 'exited') {
+      // Containers may have ended because their sandbox did: then it must be made anew first.
+      if (!(await this.#view.sandbox(sandbox.id))?.ready) return true;
+      this.#starter.restoreBackoff(last);
+    }
     const result = await this.#starter.start({
       pod,
       container,
@@ -308,6 +312,8 @@ export class PodWorker {
         return true;
       case 'waiting':
         this.#waiting.set(container.name, result.waiting);
+        if (result.waiting.reason === 'RunContainerError' || result.waiting.reason === 'CreateContainerError')
+          this.#view.suspect();
         this.#wake(result.retryMs);
         return false;
       case 'interrupted':
