@@ -16,6 +16,7 @@ import { bootstrap } from './bootstrap.ts';
 import { WatchCache } from './cache/watch-cache.ts';
 import type { Api } from './context.ts';
 import { Discovery } from './discovery.ts';
+import { expireEvents } from './event-expiry.ts';
 import { Handler, type PodStreaming, type StreamCall } from './http/handler.ts';
 import { plainPaths } from './http/plain-paths.ts';
 import { sendError, statusOf } from './http/respond.ts';
@@ -119,6 +120,7 @@ export async function startApiServer(options: ApiServerOptions, signal: AbortSig
     cache.stop();
     throw error;
   }
+  void expireEvents(api, clock, stopping.signal);
   const stop = once(async () => {
     stopping.abort();
     await Promise.all(servers.map(close));

@@ -511,6 +511,14 @@ describe('namespaces', () => {
     assert.equal((await server.get(path)).code, 404);
   });
 
+  it('of the system stay', async () => {
+    const reply = await server.call('DELETE', '/api/v1/namespaces/kube-system');
+    assert.deepEqual(
+      [reply.code, reply.body.message],
+      [403, 'namespaces "kube-system" is forbidden: this namespace may not be deleted'],
+    );
+  });
+
   it('are labelled with their names', async () => {
     const made = await server.created('/api/v1/namespaces', { metadata: { generateName: 'auto-' } });
     assert.equal(made.metadata.labels['kubernetes.io/metadata.name'], made.metadata.name);

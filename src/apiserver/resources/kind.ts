@@ -119,6 +119,8 @@ export interface Kind<T extends ApiObject = ApiObject> extends ApiResource {
    * did not say.
    */
   gracePeriodSeconds?(object: T, asked: number | undefined): number | undefined;
+  /** Why an object may never be deleted; undefined: it may. */
+  protectedFromDeletion?(object: T): string | undefined;
   /** Changes the object when graceful deletion begins. */
   beginDeletion?(object: T): void;
   /** Whether the object may vanish now; false keeps it as deleting (a Namespace with finalizers in its spec). */

@@ -6,6 +6,7 @@ import { dns1123Label } from '../validation/names.ts';
 import { age } from './age.ts';
 import { type Draftable, defineKind } from './kind.ts';
 
+const IMMORTAL = new Set(['default', 'kube-public', 'kube-system']);
 const NAME_LABEL = 'kubernetes.io/metadata.name';
 
 export const namespace = defineKind<Draftable<Namespace>>({
@@ -62,6 +63,8 @@ export const namespace = defineKind<Draftable<Namespace>>({
     object.spec ??= {};
     object.spec.finalizers = old.spec?.finalizers;
   },
+  protectedFromDeletion: ({ metadata }) =>
+    IMMORTAL.has(metadata.name) ? 'this namespace may not be deleted' : undefined,
   beginDeletion(object) {
     object.status = { ...object.status, phase: 'Terminating' };
   },

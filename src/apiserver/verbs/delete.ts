@@ -8,6 +8,7 @@ import { type Answer, type Api, type ApiRequest, copyOf, jsonAnswer, objectAnswe
 import type { ApiObject, Kind } from '../resources/kind.ts';
 import { isRecord } from '../schema/decode.ts';
 import { conflict, type Decision } from '../storage.ts';
+import { qualifiedResource } from '../validation/field.ts';
 import { isDryRun, parseBody } from './body.ts';
 import { numberParameter } from './selection.ts';
 import { mayVanishNow } from './update.ts';
@@ -82,6 +83,7 @@ export async function deleteObject(
   const written = await api.storage.update(kind, namespace, name, (current): Decision => {
     checkPreconditions(kind, current, options);
     const object = copyOf(current.object) as ApiObject;
+    checkProtection(kind, object);
     const graceful = beginDeletion(api, kind, object, options);
     if (options.dryRun) {
       dry = new StoredObject(object, current.revision);
@@ -93,6 +95,16 @@ export async function deleteObject(
   if (written.outcome === 'removed')
     api.allocators.get(kind.plural)?.release(copyOf(written.stored.object) as ApiObject);
   return { stored: dry ?? written.stored, outcome: written.outcome };
+}
+
+function checkProtection(kind: Kind, object: ApiObject): void {
+  const reason = kind.protectedFromDeletion?.(object);
+  if (reason === undefined) return;
+  const { name } = object.metadata;
+  throw statusError('Forbidden', `${qualifiedResource(kind)} ${JSON.stringify(name)} is forbidden: ${reason}`, {
+    name,
+    kind: kind.plural,
+  });
 }
 
 function checkPreconditions(kind: Kind, current: StoredObject, { preconditions }: DeleteOptions): void {
