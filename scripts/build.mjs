@@ -1,4 +1,9 @@
-/** Bundles podwire for release: dist/podwire.mjs (the command line, every role) and dist/index.mjs (the library). */
+/**
+ * Bundles podwire: dist/podwire.mjs (the command line, every role) and dist/index.mjs (the library); with --types also the
+ * library's declarations, for a release.
+ */
+
+import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { build } from 'esbuild';
 
@@ -22,6 +27,20 @@ await build({
 mkdirSync(`${built}/native`, { recursive: true });
 copyFileSync('src/cluster/native/pause.c', `${built}/native/pause.c`);
 copyFileSync('src/node/cni/shim/podwire-cni.c', `${built}/native/podwire-cni.c`);
-for (const name of ['cri', 'containerd-events']) copyFileSync(`src/node/pods/cri/${name}.proto`, `${built}/${name}.proto`);
+for (const name of ['cri', 'containerd-events'])
+  copyFileSync(`src/node/pods/cri/${name}.proto`, `${built}/${name}.proto`);
+if (process.argv.includes('--types')) {
+  const flags = [
+    '--noEmit',
+    'false',
+    '--declaration',
+    '--emitDeclarationOnly',
+    '--rootDir',
+    'src',
+    '--outDir',
+    `${built}/types`,
+  ];
+  execFileSync('node_modules/.bin/tsc', ['-p', 'scripts/tsconfig.types.json', ...flags], { stdio: 'inherit' });
+}
 rmSync(DIST, { recursive: true, force: true });
 renameSync(built, DIST);
