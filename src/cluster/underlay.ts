@@ -39,6 +39,7 @@ export const nodeAddresses = (families: readonly Family[], index: number) =>
 /** Makes the underlay's own namespace with its bridge. */
 export function createUnderlay(paths: ClusterPaths, families: readonly Family[]): NetworkNamespace {
   const namespace = NetworkNamespace.create(paths.namespace(UNDERLAY_NAMESPACE));
+  if (families.includes(6)) useAddressesAtOnce(namespace);
   using netlink = Rtnetlink.open(namespace);
   netlink.createBridge({ name: BRIDGE, up: true, multicastSnooping: false });
   assign(netlink, BRIDGE, serverAddresses(families));
@@ -58,6 +59,7 @@ export function attachNamespace(
   addresses: readonly string[],
 ): NetworkNamespace {
   const namespace = NetworkNamespace.create(paths.namespace(name));
+  if (addresses.some((address) => address.includes(':'))) useAddressesAtOnce(namespace);
   using outer = Rtnetlink.open(underlay);
   outer.createVeth({
     name: portName(addresses),
@@ -74,6 +76,14 @@ export function attachNamespace(
     inner.replaceRoute({ destination, via: gateway, device: UPLINK_DEVICE, protocol: 4 });
   }
   return namespace;
+}
+
+/**
+ * Without duplicate address detection (RFC 4862): for its second or two an IPv6 address, also a link's own fe80:: one,
+ * answers nobody, and every address here is given out by podwire alone.
+ */
+function useAddressesAtOnce(namespace: NetworkNamespace): void {
+  for (const scope of ['default', 'all']) writeSysctl(namespace, `net.ipv6.conf.${scope}.accept_dad`, 0);
 }
 
 /** Interface names have 15 characters at most: "to-" and the last part of the first address. */
