@@ -189,7 +189,7 @@ describe('watch', () => {
     const path = await newNamespace('watch-old');
     await server.created(path, configMap('a'));
     const { resourceVersion } = (await server.get(path)).body.metadata;
-    for (let i = 0; i < 5300; i += 50)
+    for (let i = 0; i < 1500; i += 50)
       await Promise.all(
         Array.from({ length: 50 }, (_, j) => server.patch(`${path}/a`, 'merge', { data: { x: `${i + j}` } })),
       );

@@ -29,7 +29,7 @@ interface Watcher {
 }
 
 /** How many changes of a kind can be watched from an older version; beyond, a watch must list again (410). */
-const MAX_EVENTS = 4096;
+const MAX_EVENTS = 1024;
 
 /** Index value of watchers that watch everything. */
 const ALL = Symbol('all');

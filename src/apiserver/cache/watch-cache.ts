@@ -9,7 +9,7 @@ import { decodeStored, type StoredObject } from './stored-object.ts';
 const PREFIX = '/registry/';
 
 /** How far back a restarted server lets clients continue their watches, in revisions. */
-const RESTART_HISTORY = 2000;
+const RESTART_HISTORY = 500;
 
 /** Where the objects of a kind lie in the store. */
 export function storePrefix(kind: Pick<Kind, 'group' | 'plural'>): string {
