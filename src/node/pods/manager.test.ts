@@ -523,3 +523,16 @@ test('streams: URLs of what runs, plain refusals of the rest, logs by attempt', 
   assert.match((await lab.manager.logFile({ ...at, previous: true })).path, /main\/0.log$/);
   assert.match((await lab.manager.logFile({ ...at, previous: false })).path, /main\/1.log$/);
 });
+
+test('readiness gates: a condition that somebody else writes at the same time is not lost', async (t) => {
+  const lab = await Lab.start(t);
+  await lab.create('web', { readinessGates: [{ conditionType: 'lb' }] });
+  await lab.eventually('web', condition('ContainersReady'));
+  const { status: current, metadata } = await lab.get('web');
+  assert.ok(condition('Ready', 'False')(await lab.get('web')));
+  const conditions = [...(current?.conditions ?? []), { type: 'lb', status: 'True' }];
+  await lab.client.patch('Pod', metadata, { status: { conditions } }, { subresource: 'status' });
+  lab.runtime.exit('main', 1);
+  const pod = await lab.eventually('web', (one) => restarted(1)(one) && ready(one));
+  assert.ok(condition('lb')(pod));
+});

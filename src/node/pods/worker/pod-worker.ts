@@ -7,14 +7,12 @@
  *                          │ yes
  *                          └──> preStop, stop, sandbox down, status, files gone, object deleted, sandbox removed
  */
-import { rm } from 'node:fs/promises';
 import type { Timer } from '../../../base/clock.ts';
 import { isAbort, messageOf } from '../../../base/errors.ts';
-import { isNotFound } from '../../../kube/status.ts';
 import type { corev1, Pod, PodStatus } from '../../../kube/types.ts';
 import type { Container, PodSandbox, PodSandboxConfig } from '../cri/types.ts';
 import { computeActions, type Kill } from '../state/actions.ts';
-import { allContainers, findContainer, initContainers, isSidecar } from '../state/containers.ts';
+import { allContainers, findContainer, initContainers } from '../state/containers.ts';
 import {
   type ContainerRecord,
   currentSandbox,
@@ -28,7 +26,15 @@ import { unsupportedVolume } from '../volumes/volume-manager.ts';
 import { messageFile } from './container-mounts.ts';
 import { ContainerStarter } from './container-starter.ts';
 import { ContainerStopper } from './container-stopper.ts';
-import { podEvent, podLogDirectory, type WorkerContext } from './context.ts';
+import { podEvent, type WorkerContext } from './context.ts';
+import {
+  beforeStop,
+  DEFAULT_GRACE_SECONDS,
+  deleteObject,
+  deletionGrace,
+  removeTraces,
+  stopInOrder,
+} from './pod-ending.ts';
 import { PodFiles } from './pod-files.ts';
 import { PodProbes } from './pod-probes.ts';
 import { PodSandboxes } from './pod-sandbox.ts';
@@ -51,7 +57,6 @@ export interface PodWorkerOptions {
 const SANDBOX_RETRY_MS = [500, 15_000] as const;
 /** How often a pod looks whether the node's network is there. */
 const NETWORK_WAIT_MS = 50;
-const DEFAULT_GRACE_SECONDS = 30;
 /** What a pod gets whose object was deleted without grace. */
 const FORCED_GRACE_SECONDS = 1;
 
@@ -99,7 +104,14 @@ export class PodWorker {
     this.#stopper = new ContainerStopper(context, this.#view);
     this.#probes = new PodProbes(context, () => this.poke());
     const { client, log, signal } = context;
-    this.#writer = new StatusWriter({ client, clock, log, signal, onWritten: (written) => this.#learn(written) });
+    this.#writer = new StatusWriter({
+      client,
+      clock,
+      log,
+      signal,
+      onWritten: (written) => this.#learn(written),
+      onConflict: () => this.poke(),
+    });
   }
 
   get pod(): Pod {
@@ -389,15 +401,10 @@ export class PodWorker {
     this.#probes.stop();
   }
 
-  /** Main containers together, then sidecars from the last to the first. */
-  async #stopContainers(graceSeconds: number): Promise<void> {
-    const running = this.#view.current.containers.filter(({ state }) => state === 'running' || state === 'unknown');
-    const sidecars = initContainers(this.#pod).filter(isSidecar).toReversed();
-    const ofSidecar = (record: ContainerRecord) => sidecars.some(({ name }) => name === record.name);
-    const stop = (container: ContainerRecord) =>
-      this.#kill({ container, message: `Stopping container ${container.name}` }, graceSeconds);
-    await Promise.all(running.filter((record) => !ofSidecar(record)).map(stop));
-    for (const { name } of sidecars) await Promise.all(running.filter((record) => record.name === name).map(stop));
+  #stopContainers(graceSeconds: number): Promise<void> {
+    return stopInOrder(this.#pod, this.#view.current, (container) =>
+      this.#kill({ container, message: `Stopping container ${container.name}` }, graceSeconds),
+    );
   }
 
   async #terminate(): Promise<void> {
@@ -405,50 +412,21 @@ export class PodWorker {
     const grace = this.#objectGone ? FORCED_GRACE_SECONDS : deletionGrace(pod);
     this.#end(grace);
     const anyRunning = this.#view.current.containers.some(({ state }) => state === 'running');
-    if (anyRunning && !this.#objectGone) await this.#beforeStop(grace);
+    if (anyRunning && !this.#objectGone) await beforeStop(this.#context, pod, grace);
     await this.#stopContainers(grace);
     this.#probes.stop();
     await this.#sandboxes.stopAll();
-    await this.#deleteObject();
+    if (!this.#objectGone) {
+      // How the containers ended is told before the object goes.
+      this.#publish();
+      await this.#writer.flush();
+      await deleteObject(this.#context, this.identity);
+    }
     await this.#sandboxes.removeAll();
-    await this.#removeTraces();
+    await removeTraces(this.#context, pod);
     this.#gone = true;
     this.#timer?.timer.cancel();
     this.#options.onGone();
-  }
-
-  async #beforeStop(graceSeconds: number): Promise<void> {
-    const { clock, log } = this.#context;
-    const over = new AbortController();
-    const hook = this.#context.beforeStop(this.#pod).catch((error: unknown) => {
-      log.warn({ pod: this.identity.name, error }, `before the pod's stop: ${messageOf(error)}`);
-    });
-    const limit = clock.sleep(graceSeconds * 1000, over.signal).catch(() => {});
-    await Promise.race([hook, limit]);
-    over.abort();
-  }
-
-  /** Tells how the containers ended, then lets the object go. */
-  async #deleteObject(): Promise<void> {
-    if (this.#objectGone) return;
-    this.#publish();
-    await this.#writer.flush();
-    const { namespace, name, uid } = this.identity;
-    try {
-      await this.#context.client.delete('Pod', { namespace, name }, { gracePeriodSeconds: 0, preconditions: { uid } });
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-    }
-  }
-
-  async #removeTraces(): Promise<void> {
-    const { identity } = this;
-    const context = this.#context;
-    context.config.release(identity.uid);
-    await context.volumes.tearDown(identity.uid);
-    await rm(podLogDirectory(context.logsDir, identity), { recursive: true, force: true });
-    const parent = context.cgroupParent(this.#pod);
-    if (parent) await context.removeCgroup(parent);
   }
 
   #publish(): void {
@@ -512,8 +490,4 @@ export class PodWorker {
 
 function hasEnded(pod: Pod): boolean {
   return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
-}
-
-function deletionGrace(pod: Pod): number {
-  return pod.metadata.deletionGracePeriodSeconds ?? pod.spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE_SECONDS;
 }

@@ -17,10 +17,13 @@ export interface StatusWriterOptions {
   readonly signal: AbortSignal;
   /** The server's answer: newer than what the informer has for a moment. */
   readonly onWritten: (pod: Pod) => void;
+  /** Somebody else has changed the status meanwhile: it must be built anew. */
+  readonly onConflict: () => void;
 }
 
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 5_000;
+const CONFLICT_WAIT_MS = 20;
 
 export class StatusWriter {
   readonly #options: StatusWriterOptions;
@@ -59,6 +62,13 @@ export class StatusWriter {
         retryMs = FIRST_RETRY_MS;
         if (this.#wanted === next) this.#wanted = undefined;
       } catch (error) {
+        if (isConflict(error) && hasGates(next.pod)) {
+          if (this.#wanted === next) this.#wanted = undefined;
+          // The informer needs a moment to bring the other's change.
+          await this.#options.clock.sleep(CONFLICT_WAIT_MS, this.#options.signal).catch(() => {});
+          this.#options.onConflict();
+          continue;
+        }
         if (isNotFound(error) || isConflict(error) || isInvalid(error)) {
           // Gone, or another pod of the same name: there is nothing to tell any more.
           this.#gone = isNotFound(error) || isConflict(error);
@@ -75,11 +85,17 @@ export class StatusWriter {
   }
 
   #patch(pod: Pod, status: PodStatus): Promise<Pod> {
-    const { name, namespace, uid } = pod.metadata;
+    const { name, namespace, uid, resourceVersion } = pod.metadata;
+    // Others write conditions of a pod with readiness gates: theirs must not be lost.
+    const version = hasGates(pod) ? { resourceVersion } : {};
     // The uid makes a pod of the same name that was made meanwhile refuse the patch.
-    const body = { metadata: { uid }, status: withRemovals(pod.status, status) };
+    const body = { metadata: { uid, ...version }, status: withRemovals(pod.status, status) };
     return this.#options.client.patch('Pod', { namespace, name }, body, { subresource: 'status' });
   }
+}
+
+function hasGates(pod: Pod): boolean {
+  return Boolean(pod.spec.readinessGates?.length);
 }
 
 /** Fields that the API has and the new status does not must be null in a merge patch. */
