@@ -51,8 +51,13 @@ export class AddressTable {
     for (const address of this.#claimed.get(attachment.uid) ?? []) this.#onChange(address);
   }
 
-  /** From now on the API's word about the addresses of this pod is out of date and ignored. */
-  detach(uid: string): void {
+  /**
+   * The interface with these addresses is gone. From now on the API's word about the pod's addresses is out of date and
+   * ignored; unless the pod has got another interface meanwhile (a new sandbox comes before the old one goes).
+   */
+  detach(uid: string, addresses: readonly IpAddress[]): void {
+    const current = this.#attachments.get(uid)?.addresses ?? [];
+    if (current.length > 0 && !current.some((address) => addresses.includes(address))) return;
     this.#drop(uid);
     this.claim(uid, []);
     this.#released.add(uid);

@@ -10,7 +10,6 @@ import { formatClass, type SetName } from './elements.ts';
 import type { Identity, PeerGroup } from './peers.ts';
 import type { NamedPort, PodFacts } from './pod-facts.ts';
 import {
-  formatRange,
   lastPort,
   noPorts,
   type PortName,
@@ -174,9 +173,4 @@ export function fixedElements(
     }
   }
   return result;
-}
-
-/** For logs: "tcp:80,udp:53" or "any". */
-export function describePorts(ports: PortSet): string {
-  return ports.any ? 'any' : ports.ranges.map(formatRange).join(',');
 }

@@ -245,7 +245,7 @@ export class PolicyController implements Startable {
 
   /** The network plugin's hook: the pod's addresses mean nothing any more when this resolves. */
   async detached(pod: Pick<AttachedPod, 'uid' | 'ips'>): Promise<void> {
-    this.#model.detach(pod.uid);
+    this.#model.detach(pod.uid, canonicalAddresses(pod.ips));
     // Before the first sync the next agent's life decides: no new pod starts before it either.
     if (this.#isReady) await this.#apply();
     await this.#options.forgetFlows?.(pod.ips);

@@ -102,10 +102,13 @@ function applyChange(each: Change, model: PolicyModel, picture: Picture): void {
       return model.deleteNamespace(each.object.metadata.name);
     case 'attach':
       return model.attach(drawAttachment(each.object, picture));
-    case 'detach':
-      picture.delete(`attached ${each.object.metadata.uid}`);
-      picture.set(`detached ${each.object.metadata.uid}`, each.object.metadata);
-      return model.detach(each.object.metadata.uid);
+    case 'detach': {
+      const { uid } = each.object.metadata;
+      const { addresses } = (picture.get(`attached ${uid}`) as Attachment | undefined) ?? { addresses: [] };
+      picture.delete(`attached ${uid}`);
+      picture.set(`detached ${uid}`, { uid });
+      return model.detach(uid, addresses);
+    }
   }
 }
 
@@ -149,7 +152,7 @@ test('any sequence of changes ends in the state of a fresh start, and the differ
       policies: objectsOf(state, 'policy'),
     });
     for (const attachment of objectsOf<Attachment>(state, 'attached')) fresh.attach(attachment);
-    for (const { uid } of objectsOf<Attachment>(state, 'detached')) fresh.detach(uid);
+    for (const { uid } of objectsOf<Attachment>(state, 'detached')) fresh.detach(uid, []);
     fresh.settle();
     assert.equal(renderTable(model.elements), renderTable(fresh.elements));
     for (const set of Object.keys(setDeclarations)) {

@@ -162,9 +162,9 @@ export class PolicyModel {
     if (this.#pods.has(attachment.uid)) this.#dirtyPods.add(attachment.uid);
   }
 
-  /** A pod of this node lost its interface: its addresses mean nothing from now on. */
-  detach(uid: string): void {
-    this.#addresses.detach(uid);
+  /** A pod of this node lost the interface with these addresses: they mean nothing from now on. */
+  detach(uid: string, addresses: readonly IpAddress[]): void {
+    this.#addresses.detach(uid, addresses);
     if (this.#pods.has(uid)) this.#dirtyPods.add(uid);
   }
 

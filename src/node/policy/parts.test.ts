@@ -119,7 +119,11 @@ test('addresses: the plugin’s word before the API’s, two claims are none', (
   assert.equal(table.owner(ip), 'contested');
   table.attach({ uid: 'new', namespace: 'x', name: 'new', addresses: [ip] });
   assert.deepEqual(table.owner(ip), { uid: 'new' });
-  table.detach('new');
+  const second = parseIp('10.0.0.2');
+  table.attach({ uid: 'new', namespace: 'x', name: 'new', addresses: [second] });
+  table.detach('new', [ip]);
+  assert.deepEqual(table.owner(second), { uid: 'new' }, 'the old sandbox goes, the new one stays');
+  table.detach('new', [second]);
   table.claim('new', [ip]);
   assert.deepEqual(table.owner(ip), { uid: 'old' }, 'a detached pod claims nothing any more');
   table.forget('old');

@@ -67,7 +67,7 @@ function mergeRanges(ranges: readonly PortRange[]): PortRange[] {
   return result;
 }
 
-export function formatRange({ protocol, from, to }: PortRange): string {
+function formatRange({ protocol, from, to }: PortRange): string {
   if (from === 0 && to === lastPort) return protocol;
   return from === to ? `${protocol}:${from}` : `${protocol}:${from}-${to}`;
 }
