@@ -146,6 +146,7 @@ function lookupOf(cache: WatchCache, clock: Clock): Lookup {
 
 /** A client that sends its headers slower than this is cut off. */
 const HEADERS_TIMEOUT_MS = 30_000;
+const REQUEST_TIMEOUT_MS = 60_000;
 
 function httpsServer(tls: TlsFiles, handler: Handler, log: Logger): Server {
   const server = createServer({
@@ -158,8 +159,8 @@ function httpsServer(tls: TlsFiles, handler: Handler, log: Logger): Server {
     minVersion: 'TLSv1.2',
     ALPNProtocols: ['http/1.1'],
     headersTimeout: HEADERS_TIMEOUT_MS,
-    // Watches live long; the body of a request is bounded in size.
-    requestTimeout: 0,
+    // From the first byte of a request to the last of its body; answers (watches) may take as long as they like.
+    requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: 120_000,
     noDelay: true,
   });

@@ -4,7 +4,7 @@
  */
 import { familyOf, isIp, parseIp } from '../../base/ip.ts';
 import type { Allocator, ApiObject, Existing, Reservation } from '../resources/kind.ts';
-import { needsHealthCheckPort, opensNodePorts, type ServiceDraft } from '../resources/service.ts';
+import { needsHealthCheckPort, opensNodePorts, type ServiceDraft } from '../resources/service-types.ts';
 import { type FieldError, internalError, invalid, invalidError, path } from '../validation/field.ts';
 import { IpPool } from './ip-pool.ts';
 import { Pool, staticBandOf } from './pool.ts';

@@ -3,7 +3,7 @@
  * storage of Kubernetes does it (KEP-563). Changes the spec; returns errors instead of throwing.
  */
 import { type Family, familyName, familyOf, isIp } from '../../base/ip.ts';
-import type { ServiceDraft } from '../resources/service.ts';
+import type { ServiceDraft } from '../resources/service-types.ts';
 import { type FieldError, invalid, path } from '../validation/field.ts';
 
 type Spec = ServiceDraft['spec'];

@@ -31,7 +31,7 @@ export function validatePodSpec(spec: PodSpec, at: Path): FieldErrors {
   for (const field of ['initContainers', 'containers', 'ephemeralContainers'] as const) {
     ((spec[field] ?? []) as Container[]).forEach((container, i) => {
       const here = at.child(field).index(i);
-      errors.push(...validateContainer(container, here, volumes, field, spec));
+      errors.push(...validateContainer(container, here, volumes, field));
       if (names.has(container.name)) errors.push(duplicate(here.child('name'), container.name));
       names.add(container.name);
     });
@@ -130,9 +130,7 @@ function validateHostPorts(spec: PodSpec, at: Path): FieldError[] {
       if (spec.hostNetwork && port.hostPort !== port.containerPort)
         errors.push(
           invalid(
-            here.toString().endsWith('hostPort')
-              ? at.child('containers').index(i).child('ports').index(j).child('containerPort')
-              : here,
+            at.child('containers').index(i).child('ports').index(j).child('containerPort'),
             port.containerPort,
             'must match `hostPort` when `hostNetwork` is true',
           ),
@@ -164,7 +162,6 @@ function validateContainer(
   at: Path,
   volumes: ReadonlySet<string>,
   field: 'initContainers' | 'containers' | 'ephemeralContainers',
-  spec: PodSpec,
 ): FieldError[] {
   const errors: FieldError[] = [];
   if (container.name)
@@ -183,7 +180,7 @@ function validateContainer(
     if (!value) continue;
     if (!restartable && field === 'initContainers')
       errors.push(forbidden(at.child(probe), 'may not be set for init containers without restartPolicy=Always'));
-    else errors.push(...validateProbe(value, at.child(probe), probe !== 'readinessProbe', spec));
+    else errors.push(...validateProbe(value, at.child(probe), probe !== 'readinessProbe'));
   }
   return errors;
 }
@@ -292,7 +289,7 @@ export function validateResources(resources: Container['resources'], at: Path): 
   return errors;
 }
 
-function validateProbe(probe: Probe, at: Path, successMustBeOne: boolean, _spec: PodSpec): FieldError[] {
+function validateProbe(probe: Probe, at: Path, successMustBeOne: boolean): FieldError[] {
   const errors: FieldError[] = [];
   const handlers = (['exec', 'httpGet', 'tcpSocket', 'grpc'] as const).filter((name) => probe[name] !== undefined);
   if (handlers.length === 0) errors.push(required(at, 'must specify a handler type'));

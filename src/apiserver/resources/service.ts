@@ -1,7 +1,4 @@
 /** Service, core/v1. Addresses and node ports are allocated in src/apiserver/allocation. */
-import { isDeepStrictEqual } from 'node:util';
-import { isIp } from '../../base/ip.ts';
-import type { Service } from '../../kube/types.ts';
 import { Condition, topLevel } from '../schema/meta.ts';
 import {
   boolean,
@@ -15,24 +12,19 @@ import {
   strings,
   use,
 } from '../schema/schema.ts';
-import {
-  duplicate,
-  type FieldError,
-  type FieldErrors,
-  forbidden,
-  invalid,
-  notSupported,
-  type Path,
-  required,
-  tooMany,
-} from '../validation/field.ts';
-import { validateLabels } from '../validation/meta.ts';
-import { dns1035Label, dns1123Label, dns1123Subdomain, portName, portNumber } from '../validation/names.ts';
+import { dns1035Label } from '../validation/names.ts';
 import { age } from './age.ts';
-import { type Draftable, defineKind } from './kind.ts';
+import { defineKind } from './kind.ts';
+import {
+  hasClusterIp,
+  needsHealthCheckPort,
+  opensNodePorts,
+  type ServiceDraft,
+  type ServiceSpecDraft,
+} from './service-types.ts';
+import { validateService, validateServiceUpdate } from './service-validation.ts';
 
-export type ServiceDraft = Draftable<Service>;
-type Spec = ServiceDraft['spec'];
+type Spec = ServiceSpecDraft;
 
 const object = (name: string, fields: Readonly<Record<string, Schema>>, options = {}) =>
   define(`io.k8s.api.core.v1.${name}`, fields, options);
@@ -161,17 +153,12 @@ export const service = defineKind<ServiceDraft>({
   validateUpdate: (object, old, at) => validateServiceUpdate(object.spec, old.spec, at.child('spec')),
 });
 
-export const opensNodePorts = (type: string | undefined) => type === 'NodePort' || type === 'LoadBalancer';
-const hasClusterIp = (type: string | undefined) => type !== 'ExternalName';
-
 function defaultServiceSpec(spec: Spec): void {
   if (spec.sessionAffinity === 'ClientIP') spec.sessionAffinityConfig ??= { clientIP: { timeoutSeconds: 10_800 } };
   else delete spec.sessionAffinityConfig;
   for (const port of spec.ports ?? []) if (!port.targetPort) port.targetPort = port.port;
-  if (opensNodePorts(spec.type)) spec.externalTrafficPolicy ??= 'Cluster';
-  else if (!(spec.externalIPs?.length && hasClusterIp(spec.type))) {
-    /* only external traffic has the policy */
-  } else spec.externalTrafficPolicy ??= 'Cluster';
+  const takesExternalTraffic = opensNodePorts(spec.type) || (spec.externalIPs?.length && hasClusterIp(spec.type));
+  if (takesExternalTraffic) spec.externalTrafficPolicy ??= 'Cluster';
   if (hasClusterIp(spec.type)) spec.internalTrafficPolicy ??= 'Cluster';
   if (spec.type === 'LoadBalancer') spec.allocateLoadBalancerNodePorts ??= true;
   // clusterIP and the first of clusterIPs say the same.
@@ -212,9 +199,6 @@ function carryOver(spec: Spec, old: Spec): void {
     spec.healthCheckNodePort = old.healthCheckNodePort;
 }
 
-export const needsHealthCheckPort = (spec: Spec) =>
-  spec.type === 'LoadBalancer' && spec.externalTrafficPolicy === 'Local';
-
 /** Fields that the old type needed and the new one cannot have vanish, when the client left them as they were. */
 function dropUnused(spec: Spec, old: Spec): void {
   if (!hasClusterIp(spec.type) && hasClusterIp(old.type)) {
@@ -237,137 +221,6 @@ function dropUnused(spec: Spec, old: Spec): void {
   if (!needsHealthCheckPort(spec) && needsHealthCheckPort(old) && spec.healthCheckNodePort === old.healthCheckNodePort)
     delete spec.healthCheckNodePort;
   if (spec.type !== 'LoadBalancer' && old.type === 'LoadBalancer') delete spec.allocateLoadBalancerNodePorts;
-}
-
-function validateService(spec: Spec, at: Path): FieldErrors {
-  const errors: FieldError[] = [];
-  const headless = spec.clusterIP === 'None';
-  const ports = spec.ports ?? [];
-  if (ports.length === 0 && !headless && spec.type !== 'ExternalName') errors.push(required(at.child('ports')));
-  if (spec.type === 'ExternalName') {
-    if (!spec.externalName) errors.push(required(at.child('externalName')));
-    else
-      errors.push(
-        ...dns1123Subdomain(spec.externalName.replace(/\.$/, '')).map((m) =>
-          invalid(at.child('externalName'), spec.externalName, m),
-        ),
-      );
-    if (spec.clusterIP && !headless)
-      errors.push(forbidden(at.child('clusterIPs').index(0), 'may not be set for ExternalName services'));
-  }
-  if (headless && opensNodePorts(spec.type))
-    errors.push(invalid(at.child('clusterIPs').index(0), 'None', `may not be set to 'None' for ${spec.type} services`));
-  errors.push(...validateClusterIps(spec, at), ...validateServicePorts(spec, at.child('ports')));
-  if (spec.selector) errors.push(...validateLabels(spec.selector, at.child('selector')));
-  const timeout = spec.sessionAffinityConfig?.clientIP?.timeoutSeconds;
-  if (timeout !== undefined && (timeout <= 0 || timeout > 86_400))
-    errors.push(
-      invalid(
-        at.child('sessionAffinityConfig', 'clientIP', 'timeoutSeconds'),
-        timeout,
-        'must be greater than 0 and less than 86400',
-      ),
-    );
-  (spec.externalIPs ?? []).forEach((ip, i) => {
-    if (!isIp(ip))
-      errors.push(
-        invalid(at.child('externalIPs').index(i), ip, 'must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'),
-      );
-  });
-  if (spec.externalTrafficPolicy && !opensNodePorts(spec.type) && !spec.externalIPs?.length)
-    errors.push(
-      invalid(
-        at.child('externalTrafficPolicy'),
-        spec.externalTrafficPolicy,
-        'may only be set for externally-accessible services',
-      ),
-    );
-  if (
-    spec.trafficDistribution !== undefined &&
-    !['PreferClose', 'PreferSameNode', 'PreferSameZone'].includes(spec.trafficDistribution)
-  )
-    errors.push(
-      notSupported(at.child('trafficDistribution'), spec.trafficDistribution, [
-        'PreferClose',
-        'PreferSameNode',
-        'PreferSameZone',
-      ]),
-    );
-  return errors;
-}
-
-function validateClusterIps(spec: Spec, at: Path): FieldError[] {
-  const errors: FieldError[] = [];
-  const ips = spec.clusterIPs ?? [];
-  if (ips.length > 2) errors.push(tooMany(at.child('clusterIPs'), ips.length, 2));
-  if (spec.clusterIP && ips.length > 0 && spec.clusterIP !== ips[0])
-    errors.push(invalid(at.child('clusterIPs'), ips, 'first value must match `clusterIP`'));
-  ips.forEach((ip, i) => {
-    if (ip !== 'None' && ip !== '' && !isIp(ip))
-      errors.push(
-        invalid(at.child('clusterIPs').index(i), ip, 'must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'),
-      );
-  });
-  if (ips.length > 1 && ips.includes('None'))
-    errors.push(invalid(at.child('clusterIPs'), ips, "'None' must be the first and only value"));
-  const families = spec.ipFamilies ?? [];
-  if (families.length > 2) errors.push(tooMany(at.child('ipFamilies'), families.length, 2));
-  families.forEach((family, i) => {
-    if (family !== 'IPv4' && family !== 'IPv6')
-      errors.push(notSupported(at.child('ipFamilies').index(i), family, ['IPv4', 'IPv6']));
-    else if (families.indexOf(family) < i) errors.push(duplicate(at.child('ipFamilies').index(i), family));
-  });
-  return errors;
-}
-
-function validateServicePorts(spec: Spec, at: Path): FieldError[] {
-  const errors: FieldError[] = [];
-  const ports = spec.ports ?? [];
-  const names = new Set<string>();
-  const numbers = new Set<string>();
-  ports.forEach((port, i) => {
-    const here = at.index(i);
-    if (!port.name) {
-      if (ports.length > 1) errors.push(required(here.child('name')));
-    } else {
-      errors.push(...dns1123Label(port.name).map((message) => invalid(here.child('name'), port.name, message)));
-      if (names.has(port.name)) errors.push(duplicate(here.child('name'), port.name));
-      names.add(port.name);
-    }
-    errors.push(...portNumber(port.port ?? 0).map((message) => invalid(here.child('port'), port.port ?? 0, message)));
-    const { targetPort } = port;
-    if (targetPort !== undefined) {
-      const messages = typeof targetPort === 'number' ? portNumber(targetPort) : portName(targetPort);
-      errors.push(...messages.map((message) => invalid(here.child('targetPort'), targetPort, message)));
-    }
-    if (port.nodePort) {
-      if (!opensNodePorts(spec.type))
-        errors.push(forbidden(here.child('nodePort'), `may not be used when \`type\` is '${spec.type}'`));
-      else
-        errors.push(
-          ...portNumber(port.nodePort).map((message) => invalid(here.child('nodePort'), port.nodePort, message)),
-        );
-    }
-    const key = `${port.protocol}/${port.port}`;
-    if (numbers.has(key)) errors.push(duplicate(here, { protocol: port.protocol, port: port.port }));
-    numbers.add(key);
-  });
-  return errors;
-}
-
-function validateServiceUpdate(spec: Spec, old: Spec, at: Path): FieldErrors {
-  if (!hasClusterIp(spec.type) || !hasClusterIp(old.type)) return [];
-  const errors: FieldError[] = [];
-  const before = old.clusterIPs ?? [];
-  const now = spec.clusterIPs ?? [];
-  if (before[0] && now[0] !== before[0])
-    errors.push(invalid(at.child('clusterIPs').index(0), now[0] ?? '', 'field is immutable'));
-  if (before[1] && now[1] !== undefined && now[1] !== before[1])
-    errors.push(invalid(at.child('clusterIPs').index(1), now[1], 'field is immutable'));
-  const [family] = old.ipFamilies ?? [];
-  if (family && spec.ipFamilies?.[0] && !isDeepStrictEqual(spec.ipFamilies[0], family))
-    errors.push(invalid(at.child('ipFamilies').index(0), spec.ipFamilies[0], 'field is immutable'));
-  return errors;
 }
 
 function externalAddresses(spec: Spec, status: ServiceDraft['status']): string {

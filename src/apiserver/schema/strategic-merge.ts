@@ -54,7 +54,7 @@ function mergeObject(schema: Schema | undefined, original: Fields, patch: Fields
   if (directive === 'delete') return {};
   if (directive !== undefined && directive !== 'merge')
     throw new StrategicPatchError(`Unknown patch type: ${String(directive)}`);
-  const result = retained(schema, original, patch);
+  const result = retained(original, patch);
   for (const [key, value] of Object.entries(patch)) {
     if (key === '$patch' || key === '$retainKeys' || key.startsWith(ORDER) || key.startsWith(DELETE_VALUES)) continue;
     if (FORBIDDEN_KEYS.has(key)) continue;
@@ -62,7 +62,7 @@ function mergeObject(schema: Schema | undefined, original: Fields, patch: Fields
       delete result[key];
       continue;
     }
-    const merged = mergeField(fieldOf(schema, key), result[key], value, patch[ORDER + key]);
+    const merged = mergeField(fieldOf(schema, key), result[key], value);
     if (merged === undefined) delete result[key];
     else result[key] = merged;
   }
@@ -87,15 +87,14 @@ function applyListDirectives(schema: Schema | undefined, result: Fields, patch: 
   }
 }
 
-function retained(schema: Schema | undefined, original: Fields, patch: Fields): Fields {
+function retained(original: Fields, patch: Fields): Fields {
   const keys = patch['$retainKeys'];
   if (keys === undefined) return { ...original };
   if (!Array.isArray(keys)) throw new StrategicPatchError('$retainKeys must be a list of field names');
-  void schema;
   return Object.fromEntries(Object.entries(original).filter(([key]) => keys.includes(key)));
 }
 
-function mergeField(schema: Schema | undefined, original: unknown, patch: unknown, order: unknown): unknown {
+function mergeField(schema: Schema | undefined, original: unknown, patch: unknown): unknown {
   if (isRecord(patch)) {
     if (patch['$patch'] === 'delete') return undefined;
     return mergeObject(schema, isRecord(original) ? original : {}, patch);
@@ -103,7 +102,6 @@ function mergeField(schema: Schema | undefined, original: unknown, patch: unknow
   if (!Array.isArray(patch)) return patch;
   if (schema?.type !== 'list' || schema.mergeKey === undefined) return withoutDirectives(patch);
   const before = Array.isArray(original) ? original : [];
-  void order;
   return schema.mergeKey === '' ? mergeSet(before, patch) : mergeList(schema, before, patch);
 }
 

@@ -33,7 +33,7 @@ export async function bindPod(api: Api, request: ApiRequest): Promise<Answer> {
   const dryRun = isDryRun(request);
   await api.storage.update(request.kind, request.namespace, name, (current): Decision => {
     const pod = copyOf(current.object) as unknown as PodParts;
-    check(request, pod, metadata, nodeName);
+    check(request, pod, metadata);
     pod.spec.nodeName = nodeName;
     pod.status = { ...pod.status, conditions: scheduled(pod.status?.conditions ?? [], api.lookup.now()) };
     for (const [key, value] of Object.entries(isRecord(metadata['annotations']) ? metadata['annotations'] : {}))
@@ -44,7 +44,7 @@ export async function bindPod(api: Api, request: ApiRequest): Promise<Answer> {
   return jsonAnswer({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 }, 201);
 }
 
-function check({ kind, name }: ApiRequest, pod: PodParts, metadata: Record<string, unknown>, nodeName: string): void {
+function check({ kind, name }: ApiRequest, pod: PodParts, metadata: Record<string, unknown>): void {
   const uid = metadata['uid'];
   if (typeof uid === 'string' && uid !== '' && uid !== pod.metadata.uid) {
     throw conflict(
@@ -63,7 +63,6 @@ function check({ kind, name }: ApiRequest, pod: PodParts, metadata: Record<strin
     );
   if ((pod.spec.schedulingGates ?? []).length > 0)
     throw conflict(kind, name!, `pod ${pod.metadata.name} has non-empty .spec.schedulingGates`);
-  void nodeName;
 }
 
 function scheduled(conditions: readonly Condition[], now: Date): Condition[] {
