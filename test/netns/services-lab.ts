@@ -8,8 +8,7 @@
  *     outside (198.51.100.2, .9)  ──┘
  */
 import dgram from 'node:dgram';
-import net from 'node:net';
-import { isIPv6 } from 'node:net';
+import net, { isIPv6 } from 'node:net';
 import { type IpAddress, parseCidr } from '../../src/base/ip.ts';
 import { Conntrack } from '../../src/linux/conntrack.ts';
 import { hasCode } from '../../src/linux/errors.ts';
@@ -175,7 +174,13 @@ export class ServicesLab implements AsyncDisposable {
     const { from, destination, port } = probe;
     const ns = this.space(from);
     const source = sourceOf(probe);
-    const fd = await connectTcp({ ns, address: destination, port, timeoutMs: SILENCE_MS, ...(source ? { source } : {}) });
+    const fd = await connectTcp({
+      ns,
+      address: destination,
+      port,
+      timeoutMs: SILENCE_MS,
+      ...(source ? { source } : {}),
+    });
     const socket = new net.Socket({ fd, readable: true, writable: true });
     socket.on('error', () => {});
     return socket;

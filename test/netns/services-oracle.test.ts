@@ -129,7 +129,10 @@ function agrees(decision: Decision, packet: RandomPacket, outcome: Outcome): boo
       return outcome.kind === 'refused';
     case 'drop':
       // The node is told of its own datagram at once (EPERM), be it dropped or rejected.
-      return outcome.kind === 'silence' || (packet.from === 'node' && packet.protocol === 'udp' && outcome.kind === 'refused');
+      return (
+        outcome.kind === 'silence' ||
+        (packet.from === 'node' && packet.protocol === 'udp' && outcome.kind === 'refused')
+      );
     case 'pass':
       return outcome.kind !== 'answer';
     case 'endpoints': {
