@@ -19,7 +19,7 @@ export function renderAgentMetrics({ services, dns, ipam }: AgentParts): string 
     family('podwire_agent_resident_bytes', 'gauge', 'Resident memory of the agent.', [[{}, rss]]),
     family('podwire_agent_heap_bytes', 'gauge', "JavaScript's heap in use.", [[{}, heapUsed]]),
     family('podwire_dns_queries_total', 'counter', 'Queries by transport.', [
-      [{ transport: 'udp' }, dns.metrics.queries - dns.metrics.tcp],
+      [{ transport: 'udp' }, dns.metrics.udp],
       [{ transport: 'tcp' }, dns.metrics.tcp],
     ]),
     family('podwire_dns_cache_hits_total', 'counter', 'Answers from the cache.', [[{}, dns.metrics.cacheHits]]),
