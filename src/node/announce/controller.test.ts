@@ -1,0 +1,212 @@
+/** Several nodes on a wire that is an array, with time that stands still: who answers, and who does not. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { FakeClock } from '../../base/clock.ts';
+import { parseIp } from '../../base/ip.ts';
+import { silentLogger } from '../../base/log.ts';
+import { FakeClient } from '../../kube/fake-client.ts';
+import { Informer } from '../../kube/informer.ts';
+import { AnnounceController, BEAT_MS, DEAD_MS } from './controller.ts';
+import type { ArpPacket } from './wire/arp.ts';
+import type { Link, LinkEvents, OpenLinkOptions } from './wire/link.ts';
+
+const ADDRESS = parseIp('172.18.200.1');
+const request: ArpPacket = {
+  operation: 'request',
+  senderMac: '0e:00:00:00:00:99',
+  sender: parseIp('172.18.0.99'),
+  targetMac: '00:00:00:00:00:00',
+  target: ADDRESS,
+};
+
+/** What a link does, without the kernel: everything that one sends the others get. */
+class Wire {
+  readonly ends = new Map<string, { events: LinkEvents; cut: boolean }>();
+  readonly answers: string[] = [];
+  readonly announcements: string[] = [];
+
+  readonly open = ({ address, events }: OpenLinkOptions): Link => {
+    const end = { events, cut: false };
+    this.ends.set(address, end);
+    const mac = `0a:00:00:00:00:0${address.split('.').at(-1)}`;
+    const toOthers = (action: (events: LinkEvents) => void) => {
+      if (!end.cut) for (const other of this.ends.values()) if (other !== end && !other.cut) action(other.events);
+    };
+    return {
+      mac,
+      sendBeat: (beat) => toOthers((other) => other.onBeat(beat)),
+      announce: (sender) => {
+        this.announcements.push(`${sender} ${address}`);
+        toOthers((other) => other.onArp({ ...request, senderMac: mac, sender, target: sender }));
+      },
+      answerArp: () => void this.answers.push(address),
+      answerNeighbour: () => void this.answers.push(address),
+      listenFor() {},
+      close: () => this.ends.delete(address),
+    };
+  };
+
+  /** Who answers a request for the address now. */
+  ask(): readonly string[] {
+    this.answers.length = 0;
+    for (const { events, cut } of this.ends.values()) if (!cut) events.onArp(request);
+    return [...this.answers];
+  }
+}
+
+const NODES = { 'node-1': '172.18.0.1', 'node-2': '172.18.0.2', 'node-3': '172.18.0.3' };
+
+async function lab() {
+  const client = new FakeClient();
+  const clock = new FakeClock();
+  const wire = new Wire();
+  await client.create('Namespace', { metadata: { name: 'kube-system' }, spec: {} });
+  const ends = new Map<string, AbortController>();
+  const controllers = new Map<string, AnnounceController>();
+  for (const [nodeName, address] of Object.entries(NODES)) {
+    await client.create('Node', {
+      metadata: { name: nodeName },
+      spec: {},
+      status: { conditions: [{ type: 'Ready', status: 'True' }] },
+    });
+    const options = { client, log: silentLogger };
+    const controller = new AnnounceController({
+      nodeName,
+      nodeAddresses: [address],
+      informers: {
+        services: new Informer('Service', options),
+        endpointSlices: new Informer('EndpointSlice', options),
+        nodes: new Informer('Node', options),
+        namespaces: new Informer('Namespace', options),
+      },
+      log: silentLogger,
+      clock,
+      openLink: wire.open,
+    });
+    controllers.set(address, controller);
+    ends.set(address, new AbortController());
+  }
+  await Promise.all([...controllers].map(([address, one]) => one.start(ends.get(address)!.signal)));
+  return {
+    client,
+    clock,
+    wire,
+    ends,
+    controllers,
+    /** Beats, and the tasks between. */
+    async settle(ms = 2 * BEAT_MS) {
+      for (let passed = 0; passed < ms; passed += BEAT_MS) {
+        await clock.advance(BEAT_MS);
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+    },
+    end() {
+      for (const one of ends.values()) one.abort();
+    },
+  };
+}
+
+async function withService(lab: { client: FakeClient }, policy: 'Cluster' | 'Local' = 'Cluster') {
+  await lab.client.create('Service', {
+    metadata: { name: 'web', namespace: 'default' },
+    spec: { type: 'LoadBalancer', externalTrafficPolicy: policy, ports: [{ port: 80 }] },
+    status: { loadBalancer: { ingress: [{ ip: ADDRESS }] } },
+  });
+}
+
+test('nothing is open without addresses; with one, exactly one node answers, at once', async () => {
+  const at = await lab();
+  try {
+    await at.settle();
+    assert.equal(at.wire.ends.size, 0);
+    await withService(at);
+    await at.settle(BEAT_MS);
+    const first = at.wire.ask();
+    assert.equal(first.length, 1);
+    assert.ok(at.wire.announcements.includes(`${ADDRESS} ${first[0]}`));
+    await at.client.delete('Service', { namespace: 'default', name: 'web' });
+    await at.settle(BEAT_MS);
+    assert.equal(at.wire.ends.size, 0);
+  } finally {
+    at.end();
+  }
+});
+
+test('a node that is cut off is replaced after its silence, and comes back without two answering for long', async () => {
+  const at = await lab();
+  try {
+    await withService(at);
+    await at.settle();
+    const [first] = at.wire.ask();
+    at.wire.ends.get(first!)!.cut = true;
+    await at.settle(DEAD_MS + BEAT_MS);
+    const second = at.wire.ask();
+    assert.equal(second.length, 1);
+    assert.notEqual(second[0], first);
+    const before = at.wire.announcements.length;
+    at.wire.ends.get(first!)!.cut = false;
+    await at.settle(BEAT_MS);
+    assert.deepEqual(at.wire.ask(), [first]);
+    await at.settle(2000);
+    assert.deepEqual(at.wire.announcements.slice(before).at(-1), `${ADDRESS} ${first}`, 'the last word is the owner’s');
+  } finally {
+    at.end();
+  }
+});
+
+test('an agent that ends says so: another one answers at once', async () => {
+  const at = await lab();
+  try {
+    await withService(at);
+    await at.settle();
+    const [first] = at.wire.ask();
+    at.ends.get(first!)!.abort();
+    await at.settle(BEAT_MS);
+    const second = at.wire.ask();
+    assert.equal(second.length, 1);
+    assert.notEqual(second[0], first);
+  } finally {
+    at.end();
+  }
+});
+
+test('a process that slept answers nothing before it has beaten again', async () => {
+  const at = await lab();
+  try {
+    await withService(at);
+    await at.settle();
+    assert.equal(at.wire.ask().length, 1);
+    // Time passes and no timer fires, as after SIGSTOP.
+    const now = at.clock.now;
+    at.clock.now = () => now.call(at.clock) + 5000;
+    assert.deepEqual(at.wire.ask(), []);
+    at.clock.now = now;
+  } finally {
+    at.end();
+  }
+});
+
+test('policy Local: the node with the endpoint answers, and moves with it; none without', async () => {
+  const at = await lab();
+  const slice = (nodeName: string) => ({
+    metadata: { name: 'web-1', namespace: 'default', labels: { 'kubernetes.io/service-name': 'web' } },
+    addressType: 'IPv4',
+    endpoints: [{ addresses: ['10.244.0.5'], nodeName, conditions: { ready: true } }],
+    ports: [],
+  });
+  try {
+    await withService(at, 'Local');
+    await at.settle();
+    assert.deepEqual(at.wire.ask(), []);
+    for (const [nodeName, address] of Object.entries(NODES)) {
+      const created = await at.client.create('EndpointSlice', slice(nodeName));
+      await at.settle(BEAT_MS);
+      assert.deepEqual(at.wire.ask(), [address]);
+      await at.client.delete('EndpointSlice', created.metadata);
+    }
+    await at.settle(BEAT_MS);
+    assert.deepEqual(at.wire.ask(), []);
+  } finally {
+    at.end();
+  }
+});
