@@ -19,6 +19,7 @@ import type { Node } from '../kube/types.ts';
 import { Conntrack } from '../linux/conntrack.ts';
 import { Nftables } from '../linux/nftables.ts';
 import { Rtnetlink } from '../linux/rtnetlink.ts';
+import { writeSysctl } from '../linux/sysctl.ts';
 import { writeConflist } from '../node/cni/conflist.ts';
 import { reservationsFromKernel } from '../node/cni/pod-adoption.ts';
 import { hostInterfaceName } from '../node/cni/pod-link.ts';
@@ -75,6 +76,8 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   const informers = createInformers(client, log, nodeName);
   const events = new EventRecorder({ client, component: 'kubelet', host: nodeName, log });
 
+  // A packet out of the window of a busy connection must not make the node send a reset (kubernetes/kubernetes#94861).
+  writeSysctl(undefined, 'net.netfilter.nf_conntrack_tcp_be_liberal', 1);
   const netlink = Rtnetlink.open();
   const ipam = await Ipam.open({
     path: join(state, 'ipam.journal'),
@@ -102,6 +105,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     mtu: () => routes.podMtu,
     hooks: [policy],
     nodeAddresses: () => nodeIp,
+    nft: Nftables.open(),
     log: log.child({ component: 'cni' }),
   });
   const cni = new CniServer({ socketPath: options.cniSocket, network, log: log.child({ component: 'cni' }) });
@@ -118,6 +122,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     podCidrs: options.clusterCidr,
     serviceCidrs: options.serviceCidr,
     nodeAddresses: nodeIp,
+    onGarbage: ({ reason, message, ...about }) => events.event(about, 'Warning', reason, message),
     log: log.child({ component: 'services' }),
   });
   const dns = new DnsController({

@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { runCommand } from '../../src/base/command.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { NetworkNamespace } from '../../src/linux/netns.ts';
+import { Nftables } from '../../src/linux/nftables.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
 import { connectTcp, listenTcp } from '../../src/linux/sockets.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
@@ -97,6 +98,7 @@ export class LabNode implements AsyncDisposable {
   readonly lab: Lab;
   ipam!: Ipam;
   network!: PodNetwork;
+  #nft: Nftables | undefined;
   readonly #abort = new AbortController();
   #stopped: Promise<void> | undefined;
 
@@ -138,7 +140,9 @@ export class LabNode implements AsyncDisposable {
   async serve(options: LabOptions): Promise<void> {
     const log = silentLogger;
     this.ipam = await Ipam.open({ path: join(this.folder, 'ipam'), podCidrs: this.podCidrs, log });
+    this.#nft = Nftables.open(this.ns);
     this.network = new PodNetwork({
+      nft: this.#nft,
       ipam: this.ipam,
       log,
       mtu: () => options.mtu ?? 1450,
@@ -172,6 +176,7 @@ export class LabNode implements AsyncDisposable {
     this.#abort.abort();
     await this.#stopped;
     this.network?.close();
+    this.#nft?.close();
     this.ipam?.close();
   }
 

@@ -84,13 +84,17 @@ test('an address of the node that the kernel does not take as a source is done w
 });
 
 test('a pod cannot send from an address that is not its own', { timeout: 30_000 }, async () => {
-  await using lab = await Lab.create({ families: [4] });
+  await using lab = await Lab.create();
   const [node] = lab.nodes as [LabNode];
   const [a, b] = [await node.addPod('a'), await node.addPod('b')];
-  await runInside(a.ns, ['ip', 'addr', 'add', '10.244.0.77/32', 'dev', 'eth0']);
   const ping = ['busybox', 'ping', '-c', '1', '-W', '1'] as const;
-  await assert.rejects(runInside(a.ns, [...ping, '-I', '10.244.0.77', b.addresses[0]!]), /0 packets received/);
-  assert.match(await runInside(a.ns, [...ping, b.addresses[0]!]), /1 packets received/);
+  for (const [i, own] of a.addresses.entries()) {
+    const forged = own.includes(':') ? own.replace(/[0-9a-f]+$/, '77') : own.replace(/\d+$/, '77');
+    const prefix = own.includes(':') ? '128' : '32';
+    await runInside(a.ns, ['ip', 'addr', 'add', `${forged}/${prefix}`, 'dev', 'eth0', ...(i ? ['nodad'] : [])]);
+    await assert.rejects(runInside(a.ns, [...ping, '-I', forged, b.addresses[i]!]), /0 packets received/);
+    assert.match(await runInside(a.ns, [...ping, '-I', own, b.addresses[i]!]), /1 packets received/);
+  }
 });
 
 test('the policy is in force before the first packet, and goes after the last', { timeout: 30_000 }, async () => {

@@ -12,6 +12,7 @@
  *
  * What is true lives in the kernel and the journal; memory holds nothing that a restart could lose.
  */
+
 import { messageOf } from '../../base/errors.ts';
 import { familyOf, type IpAddress } from '../../base/ip.ts';
 import type { Logger } from '../../base/log.ts';
@@ -20,6 +21,7 @@ import { hasCode, isExists } from '../../linux/errors.ts';
 import { NetworkNamespace } from '../../linux/netns.ts';
 import { type Monitor, type Operation, Rtnetlink } from '../../linux/rtnetlink.ts';
 import { writeSysctl } from '../../linux/sysctl.ts';
+import { ensureAntiSpoofing, type RuleWriter } from './anti-spoofing.ts';
 import type { AttachedPod, PodNetworkHook } from './hook.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { LinkReaper } from './link-reaper.ts';
@@ -66,6 +68,8 @@ export interface PodNetworkOptions {
   readonly nodeAddresses?: () => readonly string[];
   /** The node's namespace; default: the one this process is in. */
   readonly netns?: NetworkNamespace;
+  /** Opened in the node's namespace: for the rule that pods send from their own addresses only; without it IPv4's is a sysctl. */
+  readonly nft?: RuleWriter;
   /** How long a hook may take, milliseconds. */
   readonly hookTimeoutMs?: number;
 }
@@ -106,6 +110,7 @@ export class PodNetwork implements Startable {
    * come back, and the hooks are told of every pod again (not awaited: what they had in force stays in force).
    */
   async start(signal: AbortSignal): Promise<void> {
+    if (this.#options.nft) ensureAntiSpoofing(this.#options.nft);
     this.#ensureGateway();
     const reservations = this.#options.ipam.list();
     const known = new Set(reservations.map(({ containerId, ifname }) => hostInterfaceName(containerId, ifname)));
