@@ -23,10 +23,8 @@ export interface ContainerdOptions {
 export function writeContainerdConfig({ paths, registry, runtime }: ContainerdOptions): void {
   const hosts = join(paths.state, 'registry-hosts');
   mkdirSync(join(hosts, '_default'), { recursive: true });
-  writeFileSync(
-    join(hosts, '_default', 'hosts.toml'),
-    `server = "${registry}"\n\n[host."${registry}"]\n  capabilities = ["pull", "resolve"]\n`,
-  );
+  // Not as [host."http://[fd00::1]"]: the TOML of containerd 1.6 knows no ] in a table's name. It insists on the table, though.
+  writeFileSync(join(hosts, '_default', 'hosts.toml'), `server = "${registry}"\n\n[host]\n`);
   writeFileSync(paths.containerdConfig, renderConfig(paths, hosts, runtime));
 }
 
