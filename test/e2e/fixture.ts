@@ -201,9 +201,14 @@ export function allReady(cluster: Cluster, names: readonly string[], timeoutMs =
   return Promise.all(names.map((name) => cluster.waitForPod(name, { timeoutMs })));
 }
 
-/** "http://ADDRESS:PORT/", with the brackets that IPv6 needs. */
+/** "http://ADDRESS:PORT/" */
 export function url(address: string, port = 80): string {
-  return `http://${address.includes(':') ? `[${address}]` : address}:${port}/`;
+  return `http://${hostPort(address, port)}/`;
+}
+
+/** "ADDRESS:PORT", with the brackets that IPv6 needs. */
+export function hostPort(address: string, port = 80): string {
+  return `${address.includes(':') ? `[${address}]` : address}:${port}`;
 }
 
 /** What curl in a pod prints, trimmed; fails with curl's own complaint. */
