@@ -50,6 +50,13 @@ export const apiResources: { readonly [K in KindName]: ApiResource } = {
   Deployment: resource('Deployment', 'apps', 'v1', 'deployments'),
   ReplicaSet: resource('ReplicaSet', 'apps', 'v1', 'replicasets'),
   NetworkPolicy: resource('NetworkPolicy', 'networking.k8s.io', 'v1', 'networkpolicies'),
+  ClusterNetworkPolicy: resource(
+    'ClusterNetworkPolicy',
+    'policy.networking.k8s.io',
+    'v1beta1',
+    'clusternetworkpolicies',
+    false,
+  ),
   Lease: resource('Lease', 'coordination.k8s.io', 'v1', 'leases'),
 };
 

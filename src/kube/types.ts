@@ -19,6 +19,7 @@ import type {
 import type { EndpointSlice as EndpointSliceV1 } from 'kubernetes-types/discovery/v1';
 import type { ObjectMeta } from 'kubernetes-types/meta/v1';
 import type { NetworkPolicy as NetworkPolicyV1 } from 'kubernetes-types/networking/v1';
+import type { ClusterNetworkPolicySpec } from './cluster-network-policy.ts';
 
 export type * as appsv1 from 'kubernetes-types/apps/v1';
 export type * as corev1 from 'kubernetes-types/core/v1';
@@ -66,6 +67,11 @@ export type Event = InNamespace<EventV1>;
 export type Deployment = InNamespace<DeploymentV1> & { spec: NonNullable<DeploymentV1['spec']> };
 export type ReplicaSet = InNamespace<ReplicaSetV1> & { spec: NonNullable<ReplicaSetV1['spec']> };
 export type NetworkPolicy = InNamespace<NetworkPolicyV1> & { spec: NonNullable<NetworkPolicyV1['spec']> };
+/** policy.networking.k8s.io; cluster-wide. */
+export interface ClusterNetworkPolicy extends KubeObject {
+  spec: ClusterNetworkPolicySpec;
+  status?: { conditions?: readonly object[] };
+}
 export type Lease = InNamespace<LeaseV1> & { spec: NonNullable<LeaseV1['spec']> };
 
 /** Every kind that podwire's own components read or write, by its kind name. */
@@ -83,6 +89,7 @@ export interface KindMap {
   Deployment: Deployment;
   ReplicaSet: ReplicaSet;
   NetworkPolicy: NetworkPolicy;
+  ClusterNetworkPolicy: ClusterNetworkPolicy;
   Lease: Lease;
 }
 

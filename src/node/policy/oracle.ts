@@ -7,7 +7,16 @@
  * allow it. Addresses are those after Service translation.
  */
 import { cidrContains, isIp, parseCidr, parseIp } from '../../base/ip.ts';
-import type { LabelSelector, Namespace, NetworkPolicy, Node, networkingv1, Pod } from '../../kube/types.ts';
+import type {
+  ClusterNetworkPolicy,
+  LabelSelector,
+  Namespace,
+  NetworkPolicy,
+  Node,
+  networkingv1,
+  Pod,
+} from '../../kube/types.ts';
+import { type ClusterRuleMatch, firstMatch, type TierView } from './oracle-tiers.ts';
 
 export interface Packet {
   readonly srcIp: string;
@@ -24,6 +33,7 @@ export interface ClusterState {
   readonly pods: Iterable<Pod>;
   readonly namespaces: Iterable<Namespace>;
   readonly policies: Iterable<NetworkPolicy>;
+  readonly clusterPolicies?: Iterable<ClusterNetworkPolicy>;
   /** For the rule that a pod and its own node always reach each other. */
   readonly nodes?: Iterable<Node>;
 }
@@ -39,6 +49,9 @@ export type Cause =
   | 'not-isolated'
   | 'rule'
   | 'no-rule'
+  /** A rule of a ClusterNetworkPolicy, named in `tiers`, accepts or denies. */
+  | 'admin'
+  | 'baseline'
   | 'contested-address';
 
 /** The place of a rule's part that matched: "spec.ingress[2].from[0]". */
@@ -62,6 +75,8 @@ export interface Reason {
   readonly policies: readonly string[];
   /** The rules that allow the packet; every one of them would do. */
   readonly rules: readonly MatchedRule[];
+  /** The rules of ClusterNetworkPolicies that were met, the Admin tier first; one that passes leaves it to the next tier. */
+  readonly tiers?: readonly ClusterRuleMatch[];
 }
 
 export interface Verdict {
@@ -75,6 +90,7 @@ interface Context {
   readonly podsAt: ReadonlyMap<string, readonly Pod[]>;
   readonly namespaces: ReadonlyMap<string, Namespace>;
   readonly policies: readonly NetworkPolicy[];
+  readonly clusterPolicies: readonly ClusterNetworkPolicy[];
   readonly nodes: readonly Node[];
 }
 
@@ -100,6 +116,7 @@ export function evaluator(state: ClusterState): (packet: Packet) => Verdict {
       ),
     namespaces: new Map([...state.namespaces].map((each) => [each.metadata.name, each])),
     policies: [...state.policies],
+    clusterPolicies: [...(state.clusterPolicies ?? [])],
     nodes: [...(state.nodes ?? [])],
   };
   return ({ srcIp, dstIp, ...rest }) => {
@@ -144,11 +161,50 @@ function judge(direction: 'egress' | 'ingress', packet: Packet, context: Context
   if (!pod) return because('allow', 'not-a-pod');
   // "Traffic to and from the node where a Pod is running is always allowed, regardless of the IP address of the Pod or the node."
   if (isNodeOf(pod, other, context)) return because('allow', 'own-node');
+  const view = tierView(direction, pod, other, packet, context);
+  const admin = firstMatch('Admin', direction, view, context.clusterPolicies);
+  const passed = admin ? [admin] : [];
+  if (admin && admin.action !== 'Pass') {
+    return because(admin.action === 'Accept' ? 'allow' : 'deny', 'admin', { tiers: passed });
+  }
   const isolating = context.policies.filter((policy) => isolates(policy, pod, direction));
   const policies = isolating.map((policy) => `${policy.metadata.namespace}/${policy.metadata.name}`).sort();
-  if (isolating.length === 0) return because('allow', 'not-isolated');
-  const rules = isolating.flatMap((policy) => matchingRules(policy, direction, packet, other, context));
-  return rules.length > 0 ? because('allow', 'rule', { policies, rules }) : because('deny', 'no-rule', { policies });
+  if (isolating.length > 0) {
+    const rules = isolating.flatMap((policy) => matchingRules(policy, direction, packet, other, context));
+    const tiers = passed.length ? { tiers: passed } : {};
+    return rules.length > 0
+      ? because('allow', 'rule', { policies, rules, ...tiers })
+      : because('deny', 'no-rule', { policies, ...tiers });
+  }
+  const baseline = firstMatch('Baseline', direction, view, context.clusterPolicies);
+  const tiers = baseline ? [...passed, baseline] : passed;
+  if (!baseline || baseline.action === 'Pass') return because('allow', 'not-isolated', tiers.length ? { tiers } : {});
+  return because(baseline.action === 'Accept' ? 'allow' : 'deny', 'baseline', { tiers });
+}
+
+/** What the rules of ClusterNetworkPolicies look at, found by this file's own means. */
+function tierView(
+  direction: 'egress' | 'ingress',
+  pod: Pod,
+  other: string,
+  packet: Packet,
+  context: Context,
+): TierView {
+  const peers = podsAt(other, context);
+  const peer = peers.length === 1 && context.namespaces.has(peers[0]!.metadata.namespace) ? peers[0] : undefined;
+  const labelsOf = (each: Pod) => ({
+    namespace: context.namespaces.get(each.metadata.namespace)?.metadata.labels,
+    pod: each.metadata.labels ?? {},
+  });
+  return {
+    subject: context.namespaces.has(pod.metadata.namespace) ? labelsOf(pod) : undefined,
+    peer: peer && labelsOf(peer),
+    address: other,
+    protocol: packet.protocol,
+    dport: packet.dport,
+    portsNamed: (name) => portsNamed(name, packet, direction, context),
+    selects,
+  };
 }
 
 function podsAt(ip: string, context: Context): readonly Pod[] {
