@@ -10,7 +10,7 @@ test('ranges: CIDRs, first-last, one address', () => {
     ['172.18.200.0-172.18.200.3', '172.18.200.0-172.18.200.3'],
     ['172.18.200.9 - 172.18.200.9', '172.18.200.9'],
     ['172.18.200.9', '172.18.200.9'],
-    ['fd00::/126', 'fd00::-fd00::3'],
+    ['fd00::/126', 'fd00::1-fd00::3'],
   ];
   for (const [text, expected] of cases) assert.equal(formatRange(parseRange(text)), expected, text);
 });

@@ -9,17 +9,17 @@ export interface AddressRange {
 }
 
 /**
- * "172.18.200.0/24", "172.18.200.10-172.18.200.20" or one address. Of an IPv4 CIDR the first and last address are left out:
- * there is equipment that takes them for the network's and the broadcast address; a range has them if it says so. Throws
- * TypeError.
+ * "172.18.200.0/24", "172.18.200.10-172.18.200.20" or one address. Of a CIDR the first address is left out, and of an IPv4
+ * one the last too: they may be taken for the network's, the broadcast, or the routers' anycast address (RFC 4291 section
+ * 2.6.1). A range has them if it says so. Throws TypeError.
  */
 export function parseRange(text: string): AddressRange {
   const ends = text.split('-').map((part) => part.trim());
   if (ends.length === 1 && !isIp(text)) {
     const cidr = parseCidrStrict(text);
     const { family, first, last } = rangeOfCidr(cidr);
-    const trim = family === 4 && cidr.prefix < 31 ? 1n : 0n;
-    return { family, first: first + trim, last: last - trim };
+    if (last - first < 2n) return { family, first, last };
+    return { family, first: first + 1n, last: family === 4 ? last - 1n : last };
   }
   const [from, to = from] = ends as [string, string?];
   if (ends.length > 2 || !isIp(from) || !isIp(to))

@@ -14,7 +14,7 @@ const shown = (text: string | undefined) => {
   const { pools, problems } = parsePools(text, options);
   return { pools: pools.map(({ name, ranges }) => `${name}: ${ranges.map(formatRange).join(' ')}`), problems };
 };
-const DEFAULT = 'default: 172.18.200.1-172.18.200.254 fd00:18::c8:0-fd00:18::c8:ffff';
+const DEFAULT = 'default: 172.18.200.1-172.18.200.254 fd00:18::c8:1-fd00:18::c8:ffff';
 
 test('pools of the ConfigMap beside the default one', () => {
   assert.deepEqual(shown(undefined), { pools: [DEFAULT], problems: [] });
@@ -72,11 +72,11 @@ const balanced = (name: string, spec: Partial<Service['spec']> = {}) =>
 test('one address of each family, stable, in the order of the families', () => {
   const { assign } = lab();
   const dual = balanced('a', { ipFamilies: ['IPv6', 'IPv4'], ipFamilyPolicy: 'PreferDualStack' });
-  assert.deepEqual(assign(dual).addresses, ['fd00:18::c8:0', '172.18.200.1']);
-  assert.deepEqual(assign(dual).addresses, ['fd00:18::c8:0', '172.18.200.1']);
+  assert.deepEqual(assign(dual).addresses, ['fd00:18::c8:1', '172.18.200.1']);
+  assert.deepEqual(assign(dual).addresses, ['fd00:18::c8:1', '172.18.200.1']);
   assert.deepEqual(assign(balanced('b')).addresses, ['172.18.200.2']);
   const single = assign(balanced('a', { ipFamilies: ['IPv6'] }));
-  assert.deepEqual([single.addresses, single.released], [['fd00:18::c8:0'], ['172.18.200.1']]);
+  assert.deepEqual([single.addresses, single.released], [['fd00:18::c8:1'], ['172.18.200.1']]);
 });
 
 test('RequireDualStack: both or none; PreferDualStack: what there is', () => {
