@@ -98,6 +98,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     nodes: informers.nodes,
     nodeName,
     mode: options.podNetwork,
+    clusterCidrs: options.clusterCidr,
     log: log.child({ component: 'routes' }),
   });
   const network = new PodNetwork({

@@ -9,8 +9,10 @@ import type { Startable } from '../../base/startable.ts';
 import type { InformerHandler, Lister } from '../../kube/informer.ts';
 import type { Node } from '../../kube/types.ts';
 import type { NetworkNamespace } from '../../linux/netns.ts';
+import { Nftables } from '../../linux/nftables.ts';
 import { type Monitor, ROUTE_PROTOCOL_PODWIRE, Rtnetlink, type RtnetlinkEvent } from '../../linux/rtnetlink.ts';
 import { writeSysctl } from '../../linux/sysctl.ts';
+import { Masquerade } from './masquerade.ts';
 import { addressOf, buildModel, type RouteMode, type RoutesModel } from './model.ts';
 import { type ReconcileOutcome, RoutesReconciler } from './reconciler.ts';
 import { DEFAULT_VNI, DEFAULT_VXLAN_PORT, renderState, type Underlay, VXLAN_DEVICE, VXLAN_OVERHEAD } from './render.ts';
@@ -26,6 +28,8 @@ export interface RoutesControllerOptions {
   /** The own node. */
   readonly nodeName: string;
   readonly log: Logger;
+  /** The addresses of all pods: what pods send elsewhere is masqueraded. Default none: nothing is. */
+  readonly clusterCidrs?: readonly string[];
   /** Default vxlan. */
   readonly mode?: RouteMode;
   /** UDP port of the tunnel; default 8472. */
@@ -50,6 +54,8 @@ export class RoutesController implements Startable {
   readonly #rtnl: Rtnetlink;
   readonly #reconciler: RoutesReconciler;
   readonly #runner: BoundedRunner;
+  readonly #nft: Nftables | undefined;
+  readonly #masquerade: Masquerade | undefined;
   readonly #settings: { readonly vni: number; readonly port: number };
   readonly #mode: RouteMode;
   #monitor: Monitor | undefined;
@@ -70,6 +76,9 @@ export class RoutesController implements Startable {
       ...(options.netns && { netns: options.netns }),
       ...(options.txChecksumOffload && { txChecksumOffload: options.txChecksumOffload }),
     });
+    const { clusterCidrs = [] } = options;
+    this.#nft = clusterCidrs.length > 0 ? Nftables.open(options.netns) : undefined;
+    this.#masquerade = this.#nft && new Masquerade(this.#nft, clusterCidrs);
     this.#runner = new BoundedRunner({
       name: 'routes',
       run: () => this.#reconcile(),
@@ -105,6 +114,7 @@ export class RoutesController implements Startable {
       removeHandler();
       this.#monitor?.close();
       this.#rtnl.close();
+      this.#nft?.close();
     });
     try {
       this.#reconcile();
@@ -120,9 +130,10 @@ export class RoutesController implements Startable {
     this.#reconcile();
   }
 
-  /** Takes all routes and the tunnel device away: for a node that leaves the cluster. */
+  /** Takes all routes, the tunnel device and the masquerading away: for a node that leaves the cluster. */
   removeAll(): void {
     this.#reconciler.removeAll();
+    this.#masquerade?.remove();
   }
 
   #reconcile(): void {
@@ -137,6 +148,7 @@ export class RoutesController implements Startable {
     this.#podMtu = desired.podMtu;
     this.#underlay = underlay.ifindex;
     const outcome = this.#reconciler.reconcile(desired);
+    this.#masquerade?.ensure(model, started);
     this.#tunnel = desired.device && this.#rtnl.link(VXLAN_DEVICE)?.ifindex;
     const durationMs = performance.now() - started;
     observe?.({ ...outcome, durationMs, peers: model.peers.length });
