@@ -45,6 +45,9 @@ export function createUnderlay(paths: ClusterPaths, families: readonly Family[])
   assign(netlink, BRIDGE, serverAddresses(families));
   writeSysctl(namespace, 'net.ipv4.ip_forward', 1);
   if (families.includes(6)) writeSysctl(namespace, 'net.ipv6.conf.all.forwarding', 1);
+  // Whoever tries to leave is told at once each time, not once a second.
+  writeSysctl(namespace, 'net.ipv4.icmp_ratelimit', 0);
+  if (families.includes(6)) writeSysctl(namespace, 'net.ipv6.icmp.ratelimit', 0);
   for (const family of families) {
     netlink.replaceRoute({ destination: family === 4 ? '0.0.0.0/0' : '::/0', type: 'unreachable' });
   }
