@@ -8,15 +8,23 @@ export interface ClusterNetwork {
   readonly dnsAddresses: readonly string[];
   readonly clusterDomain: string;
   readonly podNetwork: PodNetworkMode;
+  /** CIDRs or ranges on the underlay for Services of type LoadBalancer. */
+  readonly loadBalancerPool: readonly string[];
 }
 
 const POD_CIDRS: Readonly<Record<Family, string>> = { 4: '10.244.0.0/16', 6: 'fd00:10:244::/56' };
 const SERVICE_CIDRS: Readonly<Record<Family, string>> = { 4: '10.96.0.0/16', 6: 'fd00:10:96::/112' };
+/** On the underlay, between the nodes and the outside; no node ever has one of them. */
+const LOAD_BALANCER_POOLS: Readonly<Record<Family, string>> = { 4: '172.18.200.0/24', 6: 'fd00:18::c8:0/112' };
 /** kubeadm's choice: the tenth address of the Service range is the cluster's DNS. */
 const DNS_OFFSET = 10;
 
 /** The plan for the families, the primary one first. */
-export function clusterNetwork(families: readonly Family[], podNetwork: PodNetworkMode): ClusterNetwork {
+export function clusterNetwork(
+  families: readonly Family[],
+  podNetwork: PodNetworkMode,
+  loadBalancerPool?: readonly string[],
+): ClusterNetwork {
   const serviceCidrs = families.map((family) => SERVICE_CIDRS[family]);
   return {
     podCidrs: families.map((family) => POD_CIDRS[family]),
@@ -24,5 +32,6 @@ export function clusterNetwork(families: readonly Family[], podNetwork: PodNetwo
     dnsAddresses: serviceCidrs.map((cidr) => cidrAddress(parseCidr(cidr), DNS_OFFSET)),
     clusterDomain: 'cluster.local',
     podNetwork,
+    loadBalancerPool: loadBalancerPool ?? families.map((family) => LOAD_BALANCER_POOLS[family]),
   };
 }

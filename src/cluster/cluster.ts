@@ -5,8 +5,9 @@
 import { readFileSync } from 'node:fs';
 import { parseAllDocuments } from 'yaml';
 import { systemClock } from '../base/clock.ts';
-import { UserError } from '../base/errors.ts';
+import { messageOf, UserError } from '../base/errors.ts';
 import { isIp } from '../base/ip.ts';
+import { parseRange } from '../base/ip-range.ts';
 import { type Logger, silentLogger } from '../base/log.ts';
 import { type ExecResult, execInPod } from '../kube/exec.ts';
 import { HttpClient } from '../kube/http-client.ts';
@@ -39,6 +40,11 @@ export interface ClusterOptions {
   readonly nodes?: number;
   readonly ipFamily?: IpFamily;
   readonly podNetwork?: PodNetworkMode;
+  /**
+   * CIDRs, ranges ("first-last") or addresses on the underlay that Services of type LoadBalancer get; empty for none.
+   * Default 172.18.200.0/24 and fd00:18::c8:0/112.
+   */
+  readonly loadBalancerPool?: readonly string[];
   /** Told of each step as it begins. */
   readonly progress?: (step: string) => void;
   readonly log?: Logger;
@@ -90,6 +96,7 @@ export class Cluster implements AsyncDisposable {
     if (!Number.isInteger(nodes) || nodes < 1 || nodes > MAX_NODES) {
       throw new UserError(`a cluster has 1 to ${MAX_NODES} nodes, not ${nodes}`, { exitCode: 2 });
     }
+    checkPool(options.loadBalancerPool ?? []);
     requireRoot('starting a cluster');
     const runtime = requirePrograms();
     if (existingClusters().includes(name)) {
@@ -111,7 +118,7 @@ export class Cluster implements AsyncDisposable {
       paths: clusterPaths(name),
       prepared,
       runtime,
-      network: clusterNetwork(families, podNetwork),
+      network: clusterNetwork(families, podNetwork, options.loadBalancerPool),
       nodeMaskSizes: options.nodeMaskSizes,
       nodeGracePeriodMs: options.nodeGracePeriodMs,
       log: options.log ?? silentLogger,
@@ -288,6 +295,14 @@ export class Cluster implements AsyncDisposable {
       const { items } = await this.client.list('Node');
       return items.filter(isNodeReady).length === this.nodes.length;
     });
+  }
+}
+
+function checkPool(pool: readonly string[]): void {
+  try {
+    for (const range of pool) parseRange(range);
+  } catch (error) {
+    throw new UserError(`load balancer pool: ${messageOf(error)}`, { exitCode: 2, cause: error });
   }
 }
 

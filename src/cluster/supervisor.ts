@@ -155,6 +155,7 @@ export class Supervisor {
       ...(ipv4 === undefined ? [] : ['--node-mask-ipv4', `${ipv4}`]),
       ...(ipv6 === undefined ? [] : ['--node-mask-ipv6', `${ipv6}`]),
       ...(nodeGracePeriodMs === undefined ? [] : ['--node-grace-period', `${nodeGracePeriodMs}`]),
+      ...network.loadBalancerPool.flatMap((range) => ['--load-balancer-pool', range]),
       ...['--registry-port', `${REGISTRY_PORT}`, '--registry', prepared.images, '--registry', paths.images],
     ];
     this.#run('server', underlay, () => selfCommand(args), join(paths.logs, 'server.log'), [listener]);

@@ -1,5 +1,6 @@
 /** What /metrics of a node answers, in Prometheus' text format (version 0.0.4). */
 
+import type { AnnounceController } from '../node/announce/controller.ts';
 import type { DnsController } from '../node/dns/controller.ts';
 import { Rcode } from '../node/dns/wire.ts';
 import type { Ipam } from '../node/ipam/ipam.ts';
@@ -7,13 +8,14 @@ import type { ServicesController } from '../node/services/controller.ts';
 
 export interface AgentParts {
   readonly services: ServicesController;
+  readonly announce: AnnounceController;
   readonly dns: DnsController;
   readonly ipam: Ipam;
 }
 
 type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
 
-export function renderAgentMetrics({ services, dns, ipam }: AgentParts): string {
+export function renderAgentMetrics({ services, announce, dns, ipam }: AgentParts): string {
   const { rss, heapUsed } = process.memoryUsage();
   const families = [
     family('podwire_agent_resident_bytes', 'gauge', 'Resident memory of the agent.', [[{}, rss]]),
@@ -43,6 +45,9 @@ export function renderAgentMetrics({ services, dns, ipam }: AgentParts): string 
     ),
     ...Object.entries(flatten(services.metrics)).map(([name, value]) =>
       family(`podwire_services_${name}`, 'gauge', 'See docs/services.md.', [[{}, value]]),
+    ),
+    ...Object.entries(announce.metrics).map(([name, value]) =>
+      family(`podwire_announce_${name}`, 'gauge', 'See docs/services.md.', [[{}, value]]),
     ),
   ];
   return families.join('');

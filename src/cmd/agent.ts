@@ -20,6 +20,8 @@ import { Conntrack } from '../linux/conntrack.ts';
 import { Nftables } from '../linux/nftables.ts';
 import { Rtnetlink } from '../linux/rtnetlink.ts';
 import { writeSysctl } from '../linux/sysctl.ts';
+import { AnnounceController } from '../node/announce/controller.ts';
+import { UnusedPorts } from '../node/announce/unused-ports.ts';
 import { writeConflist } from '../node/cni/conflist.ts';
 import { reservationsFromKernel } from '../node/cni/pod-adoption.ts';
 import { hostInterfaceName } from '../node/cni/pod-link.ts';
@@ -126,6 +128,20 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     onGarbage: ({ reason, message, ...about }) => events.event(about, 'Warning', reason, message),
     log: log.child({ component: 'services' }),
   });
+  const announce = new AnnounceController({
+    nodeName,
+    informers: {
+      services: informers.services,
+      endpointSlices: informers.slices,
+      nodes: informers.nodes,
+      namespaces: informers.namespaces,
+    },
+    nodeAddresses: nodeIp,
+    unusedPorts: new UnusedPorts({ nft: Nftables.open(), log: log.child({ component: 'announce' }) }),
+    onTaken: ({ address }, service) =>
+      events.event(service, 'Normal', 'Announced', `${nodeName} answers for ${address}`),
+    log: log.child({ component: 'announce' }),
+  });
   const dns = new DnsController({
     client,
     informers,
@@ -166,7 +182,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     tls: readTls(state),
     streams: pods,
     pods: () => pods.pods(),
-    metrics: () => renderAgentMetrics({ services, dns, ipam }),
+    metrics: () => renderAgentMetrics({ services, announce, dns, ipam }),
     log: log.child({ component: 'kubelet' }),
   });
   const registration = new NodeRegistration({
@@ -184,6 +200,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   await Promise.all([registration.start(signal), kubelet.start(signal), dns.start(signal), pods.start(signal)]);
   await podCidrsAssigned(informers.nodes, nodeName, (podCidrs) => ipam.setPodCidrs(podCidrs), signal);
   await Promise.all([policy.start(signal), routes.start(signal), services.start(signal), network.start(signal)]);
+  await announce.start(signal);
   await cni.start(signal);
   writeConflist(options.cniConf, { socketPath: CNI_SOCKET_INSIDE });
   networkReady = true;

@@ -23,6 +23,7 @@ function addServer(program: Command): void {
     .option('--node-mask-ipv4 <bits>', "the prefix length of a node's share of the pods' IPv4 addresses", Number)
     .option('--node-mask-ipv6 <bits>', "the prefix length of a node's share of the pods' IPv6 addresses", Number)
     .option('--node-grace-period <ms>', 'a node that is silent for longer is not ready', Number)
+    .option('--load-balancer-pool <range>', 'addresses of load balancers (several times)', collect)
     .option('--registry-port <port>', 'serve image layouts as a registry on the same addresses', Number)
     .option('--registry <folder>', 'an OCI layout to serve (several times)', collect)
     .action(async (options) => (await import('./server.ts')).runServer(options));

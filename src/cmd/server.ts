@@ -27,6 +27,7 @@ export interface ServerOptions {
   readonly nodeMaskIpv6?: number;
   /** In milliseconds. */
   readonly nodeGracePeriod?: number;
+  readonly loadBalancerPool?: readonly string[];
   readonly registryPort?: number;
   readonly registry?: readonly string[];
 }
@@ -72,6 +73,8 @@ export async function startServer(options: ServerOptions, log: Logger, signal: A
         rootCa: access.ca,
         nodeMaskSizes: { ipv4: options.nodeMaskIpv4, ipv6: options.nodeMaskIpv6 },
         nodeGracePeriodMs: options.nodeGracePeriod,
+        loadBalancerPool: options.loadBalancerPool ?? [],
+        reservedCidrs: [...options.clusterCidr, ...options.serviceCidr],
       },
     },
     signal,

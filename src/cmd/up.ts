@@ -16,6 +16,7 @@ export interface UpOptions {
   readonly nodes: number;
   readonly ipFamily: IpFamily;
   readonly podNetwork: PodNetworkMode;
+  readonly loadBalancerPool?: readonly string[];
   readonly detach?: boolean;
   readonly kubeconfig?: string;
   readonly merge?: boolean;
@@ -134,6 +135,7 @@ function spawnSupervisor(options: UpOptions): ChildProcess {
     '--report-to-parent',
     ...['--name', options.name, '--nodes', `${options.nodes}`],
     ...['--ip-family', options.ipFamily, '--pod-network', options.podNetwork],
+    ...(options.loadBalancerPool ?? []).flatMap((range) => ['--load-balancer-pool', range]),
     ...(options.kubeconfig ? ['--kubeconfig', options.kubeconfig] : []),
     ...(options.merge === false ? ['--no-merge'] : []),
   ]);

@@ -33,6 +33,11 @@ function addClusterCommands(program: Command): void {
         new Option('--pod-network <mode>', 'how packets cross nodes').choices(['vxlan', 'host-gw']).default('vxlan'),
       )
       .option(
+        '--load-balancer-pool <range>',
+        'addresses on the underlay for Services of type LoadBalancer: a CIDR or first-last (several times)',
+        (range: string, before: readonly string[] = []) => [...before, range],
+      )
+      .option(
         '--kubeconfig <file>',
         'the kubeconfig to merge the context into (default: $KUBECONFIG or ~/.kube/config)',
       )

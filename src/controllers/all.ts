@@ -8,6 +8,7 @@ import { EndpointSliceMirroring } from './endpoints/mirroring-controller.ts';
 import { EndpointSliceController } from './endpoints/slice-controller.ts';
 import { GarbageCollector } from './garbage-collector/controller.ts';
 import { type ControllerContext, SharedInformers } from './informers.ts';
+import { LoadBalancerController, type LoadBalancerOptions } from './load-balancer/controller.ts';
 import { NamespaceController } from './namespaces/controller.ts';
 import { NodeIpam, type NodeIpamOptions } from './node-ipam/controller.ts';
 import { defaultGracePeriodMs, NodeLifecycle } from './node-lifecycle/controller.ts';
@@ -18,7 +19,7 @@ import { NamespaceDefaults } from './service-accounts/controller.ts';
 import { DeploymentController } from './workloads/deployment-controller.ts';
 import { ReplicaSetController } from './workloads/replicaset-controller.ts';
 
-export interface ControllersOptions extends NodeIpamOptions {
+export interface ControllersOptions extends NodeIpamOptions, LoadBalancerOptions {
   /** The cluster's CA in PEM form, for the ConfigMap kube-root-ca.crt of every namespace. */
   readonly rootCa?: string;
   /** A node that is silent for longer is not ready, in milliseconds; default 40 s. */
@@ -50,6 +51,7 @@ function buildControllers(context: ControllerContext, options: ControllersOption
     new EndpointSliceController(context),
     new EndpointsController(context),
     new EndpointSliceMirroring(context),
+    new LoadBalancerController(context, options),
     new ReplicaSetController(context),
     new DeploymentController(context),
     new NamespaceDefaults(context, options),
