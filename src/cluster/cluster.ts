@@ -24,6 +24,7 @@ import {
   type PodNetworkMode,
   readDescription,
 } from './description.ts';
+import { requireKernel } from './kernel.ts';
 import { type ClusterPaths, checkName, clusterPaths, DEFAULT_NAME } from './paths.ts';
 import { openPodNamespace } from './pod-namespace.ts';
 import { type ConnectResult, probeTcp } from './probe.ts';
@@ -99,6 +100,7 @@ export class Cluster implements AsyncDisposable {
     checkPool(options.loadBalancerPool ?? []);
     requireRoot('starting a cluster');
     const runtime = requirePrograms();
+    requireKernel(options.podNetwork ?? 'vxlan');
     if (existingClusters().includes(name)) {
       throw new UserError(`there is a cluster named ${JSON.stringify(name)} already`, {
         hint: `take it down with: podwire down --name ${name}   or choose another name with --name`,

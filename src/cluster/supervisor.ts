@@ -29,7 +29,7 @@ import type { ClusterDescription, NodeDescription } from './description.ts';
 import { familiesOf, writeDescription } from './description.ts';
 import { OciLayout } from './images/layout.ts';
 import { ManagedProcess } from './managed-process.ts';
-import type { ClusterPaths, NodePaths } from './paths.ts';
+import { type ClusterPaths, cacheRoot, type NodePaths } from './paths.ts';
 import { recordProcess, startTimeOf } from './process-table.ts';
 import { selfCommand } from './self.ts';
 import { copyContainerdRoot, type Prepared } from './setup.ts';
@@ -304,5 +304,6 @@ function childEnvironment(): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = {};
   for (const name of kept) if (process.env[name] !== undefined) env[name] = process.env[name];
   env['PATH'] = [env['PATH'], '/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin'].filter(Boolean).join(':');
+  env['NODE_COMPILE_CACHE'] ??= join(cacheRoot(), 'compile');
   return env;
 }
