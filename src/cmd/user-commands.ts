@@ -16,6 +16,7 @@ export function addUserCommands(program: Command): void {
   addClusterCommands(program);
   addAccessCommands(program);
   addImageCommands(program);
+  addPolicyCommands(program);
   addSupportCommands(program);
 }
 
@@ -119,6 +120,32 @@ function addImageCommands(program: Command): void {
     .addOption(nameOption())
     .addOption(outputOption())
     .action(async (options) => (await import('./image.ts')).listImages(options));
+}
+
+function addPolicyCommands(program: Command): void {
+  const policy = program.command('policy').description('what network policies do, computed and measured');
+  const protocolOption = () =>
+    new Option('--protocol <protocol>', 'the transport protocol').choices(['tcp', 'udp', 'sctp']).default('tcp');
+  policy
+    .command('check')
+    .description('say whether FROM may reach TO, which policy and rule decide, and what would change it')
+    .argument('<from>', 'pod, namespace/pod, an address, node/NAME or outside')
+    .argument('<to>', 'the same or service/NAME, with :PORT (a number or a name)')
+    .addOption(nameOption())
+    .option('--namespace <namespace>', 'the namespace of names without one', 'default')
+    .addOption(protocolOption())
+    .addOption(outputOption())
+    .action(async (from, to, options) => (await import('./policy.ts')).policyCheck(from, to, options));
+  policy
+    .command('matrix')
+    .description('show which pods reach which')
+    .addOption(nameOption())
+    .option('--namespace <namespace>', 'only the pods of this namespace')
+    .option('--port <port>', 'ask for this port instead of the first that each pod declares', wholeNumber)
+    .option('--probe', 'also measure, by connections from inside the pods; exit code 1 when that differs')
+    .addOption(protocolOption())
+    .addOption(outputOption())
+    .action(async (options) => (await import('./policy.ts')).policyMatrix(options));
 }
 
 function addSupportCommands(program: Command): void {
