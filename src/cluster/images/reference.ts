@@ -12,6 +12,7 @@ export interface ImageReference {
 }
 
 const REPOSITORY = /^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*$/;
+const REGISTRY = /^(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*|\[[0-9a-fA-F:]+\])(?::\d+)?$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 
@@ -29,6 +30,7 @@ export function parseReference(text: string): ImageReference {
   const repository = registry === 'docker.io' && !path.includes('/') ? `library/${path}` : path;
   const wrong =
     extra !== undefined ||
+    !REGISTRY.test(registry) ||
     !REPOSITORY.test(repository) ||
     (tag !== undefined && !TAG.test(tag)) ||
     (digest !== undefined && !DIGEST.test(digest));
