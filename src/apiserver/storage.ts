@@ -31,7 +31,7 @@ export class Storage {
   }
 
   find(kind: Kind, namespace: string | undefined, name: string): StoredObject | undefined {
-    return this.#cache.of(kind).get(namespace, name);
+    return this.#cache.of(kind).get(namespace, name)?.in(kind);
   }
 
   get(kind: Kind, namespace: string | undefined, name: string): StoredObject {
@@ -94,7 +94,7 @@ export class Storage {
       }
       put?.onRollback?.();
       if (!result.actual) throw notFound(kind, name);
-      current = decodeStored(result.actual.value, result.actual.modRevision);
+      current = decodeStored(result.actual.value, result.actual.modRevision).in(kind);
     }
     throw conflict(kind, name, 'the object is changed too often; try again');
   }

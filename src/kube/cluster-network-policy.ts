@@ -11,7 +11,8 @@ export interface ClusterNetworkPolicySubject {
 }
 
 export interface NamespacedPodSelector {
-  namespaceSelector: LabelSelector;
+  /** Absent: all namespaces. */
+  namespaceSelector?: LabelSelector;
   podSelector: LabelSelector;
 }
 

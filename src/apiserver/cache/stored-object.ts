@@ -2,7 +2,8 @@
  * One version of an object as the server holds it: parsed once, encoded once; lists, gets and all watchers share the bytes.
  * Never mutated.
  */
-import type { Existing } from '../resources/kind.ts';
+import { apiVersionOf } from '../../kube/names.ts';
+import type { Existing, Kind } from '../resources/kind.ts';
 
 export type WatchType = 'ADDED' | 'MODIFIED' | 'DELETED';
 
@@ -10,6 +11,7 @@ export class StoredObject {
   readonly object: Existing;
   readonly revision: number;
   #json: Buffer | undefined;
+  #versions: Map<string, StoredObject> | undefined;
   #frames: Partial<Record<WatchType, Buffer>> | undefined;
 
   /** The object carries its resourceVersion already. */
@@ -37,6 +39,20 @@ export class StoredObject {
     this.#frames ??= {};
     this.#frames[type] ??= Buffer.concat([Buffer.from(`{"type":"${type}","object":`), this.json(), Buffer.from('}\n')]);
     return this.#frames[type];
+  }
+
+  /** The same object in the version of the kind, for kinds that are served in several; made once. */
+  in(kind: Kind): StoredObject {
+    if (!kind.otherVersions) return this;
+    const apiVersion = apiVersionOf(kind);
+    if (this.object.apiVersion === apiVersion) return this;
+    this.#versions ??= new Map();
+    let converted = this.#versions.get(apiVersion);
+    if (!converted) {
+      converted = new StoredObject({ ...this.object, apiVersion }, this.revision);
+      this.#versions.set(apiVersion, converted);
+    }
+    return converted;
   }
 
   /** The same object as it looks in the event of another revision: its deletion, or its leaving a selector. */

@@ -1,4 +1,5 @@
 /** The registry of kinds: one line each. A kind is added by a file beside this one and a line here. */
+import { clusterNetworkPolicies } from './cluster-network-policy.ts';
 import { configMap } from './config-map.ts';
 import { deployment } from './deployment.ts';
 import { endpointSlice } from './endpoint-slice.ts';
@@ -30,4 +31,5 @@ export const kinds: readonly Kind[] = [
   lease,
   endpointSlice,
   networkPolicy,
+  ...clusterNetworkPolicies,
 ];

@@ -76,6 +76,8 @@ export interface Kind<T extends ApiObject = ApiObject> extends ApiResource {
   readonly shortNames?: readonly string[];
   readonly categories?: readonly string[];
   readonly schema: ObjectSchema;
+  /** Versions with the same fields that are served from the same stored objects, each by a `Kind` of its own. */
+  readonly otherVersions?: readonly string[];
 
   readonly columns: readonly Column[];
   /** The cells of a row, one for each column. */

@@ -18,7 +18,13 @@ interface Token {
 }
 
 export async function list(api: Api, request: ApiRequest): Promise<Answer> {
-  return { type: 'list', kind: request.kind, list: await listObjects(api, request) };
+  const { kind } = request;
+  const found = await listObjects(api, request);
+  return {
+    type: 'list',
+    kind,
+    list: kind.otherVersions ? { ...found, items: found.items.map((each) => each.in(kind)) } : found,
+  };
 }
 
 async function listObjects(api: Api, request: ApiRequest): Promise<ListAnswer> {

@@ -23,7 +23,7 @@ export class EventEncoder {
   }
 
   event(type: WatchType, stored: StoredObject): Buffer {
-    if (this.#form === 'object') return stored.frame(type);
+    if (this.#form === 'object') return stored.in(this.#kind).frame(type);
     const object = this.#form === 'metadata' ? metadataOf(stored) : this.#table(stored);
     return Buffer.from(`${JSON.stringify({ type, object })}\n`);
   }

@@ -152,7 +152,8 @@ function isPort(protocol: ClusterNetworkPolicyProtocol, view: TierView): boolean
   if (!details) return undefined;
   const name = tcp ? 'TCP' : udp ? 'UDP' : 'SCTP';
   const port = details.destinationPort;
-  if (port === undefined) return view.protocol === name;
+  // The API demands a port: without one, there is a field that is not known here.
+  if (port === undefined) return undefined;
   const range = port.range ?? { start: port.number, end: port.number };
   const { start, end } = range;
   if ((port.range === undefined) === (port.number === undefined) || start === undefined || end === undefined)
