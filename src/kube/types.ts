@@ -16,7 +16,7 @@ import type {
   ServiceAccount as ServiceAccountV1,
   Service as ServiceV1,
 } from 'kubernetes-types/core/v1';
-import type { EndpointSlice as EndpointSliceV1 } from 'kubernetes-types/discovery/v1';
+import type { EndpointSlice as EndpointSliceV1, Endpoint as EndpointV1 } from 'kubernetes-types/discovery/v1';
 import type { ObjectMeta } from 'kubernetes-types/meta/v1';
 import type { NetworkPolicy as NetworkPolicyV1 } from 'kubernetes-types/networking/v1';
 import type { ClusterNetworkPolicySpec } from './cluster-network-policy.ts';
@@ -59,7 +59,9 @@ export type Service = InNamespace<ServiceV1> & {
   spec: NonNullable<ServiceV1['spec']> & { trafficDistribution?: string };
 };
 export type Endpoints = InNamespace<EndpointsV1>;
-export type EndpointSlice = InNamespace<EndpointSliceV1>;
+/** hints.forNodes since 1.33 (KEP-3015). */
+export type SliceEndpoint = EndpointV1 & { hints?: { forNodes?: { name: string }[] } };
+export type EndpointSlice = InNamespace<Omit<EndpointSliceV1, 'endpoints'>> & { endpoints: SliceEndpoint[] };
 export type ConfigMap = InNamespace<ConfigMapV1>;
 export type Secret = InNamespace<SecretV1>;
 export type ServiceAccount = InNamespace<ServiceAccountV1>;

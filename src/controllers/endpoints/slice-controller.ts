@@ -9,6 +9,7 @@ import { isManaged, podsOf } from './selection.ts';
 import { defaultMinIntervalMs, ServiceQueue, zoneLabel } from './service-queue.ts';
 import { managedByLabel, serviceNameLabel } from './slice-packing.ts';
 import { desiredSlices, managedBy } from './slices.ts';
+import { TriggerTimes } from './trigger-times.ts';
 
 const byService = 'managed-slices-of-service';
 
@@ -16,6 +17,7 @@ export class EndpointSliceController implements Startable {
   readonly #context: ControllerContext;
   readonly #slices: FreshStore<'EndpointSlice'>;
   readonly #queue: ServiceQueue;
+  readonly #triggers = new TriggerTimes();
 
   constructor(context: ControllerContext, options: { readonly minIntervalMs?: number } = {}) {
     const { client, clock, informers } = context;
@@ -58,13 +60,16 @@ export class EndpointSliceController implements Startable {
     const service = informers.of('Service').get(key);
     const existing = this.#slices.byIndex(byService, key);
     if (!service) {
+      this.#triggers.forget(key);
       await allDone(existing.map((slice) => this.#slices.delete(slice)));
       return existing.length > 0;
     }
     if (!isManaged(service) || service.metadata.deletionTimestamp) return false;
     const nodes = informers.of('Node');
     const zoneOf = (name: string) => nodes.get(name)?.metadata.labels?.[zoneLabel];
-    const changes = desiredSlices({ service, pods: podsOf(service, informers.of('Pod')), existing, zoneOf });
+    const pods = podsOf(service, informers.of('Pod'));
+    const changedAt = this.#triggers.next(key, service, pods);
+    const changes = desiredSlices({ service, pods, existing, zoneOf, changedAt });
     // Additions first: an endpoint that moves is for a moment in two slices rather than in none.
     await allDone([
       ...changes.create.map((draft) => this.#slices.create(draft)),

@@ -7,8 +7,9 @@
  * they are cut on history.
  */
 import type { Labels } from '../../kube/selectors.ts';
-import type { Draft, discoveryv1, EndpointSlice, OwnerReference } from '../../kube/types.ts';
+import type { Draft, discoveryv1, EndpointSlice, OwnerReference, SliceEndpoint } from '../../kube/types.ts';
 import type { AddressType } from './endpoint-of-pod.ts';
+import { formatTriggerTime, triggerTimeAnnotation } from './trigger-times.ts';
 
 export const serviceNameLabel = 'kubernetes.io/service-name';
 export const managedByLabel = 'endpointslice.kubernetes.io/managed-by';
@@ -16,7 +17,7 @@ export const managedByLabel = 'endpointslice.kubernetes.io/managed-by';
 /** Kubernetes' --max-endpoints-per-slice. */
 export const maxEndpointsPerSlice = 100;
 
-type Endpoint = discoveryv1.Endpoint;
+type Endpoint = SliceEndpoint;
 type EndpointPort = discoveryv1.EndpointPort;
 
 export interface SliceChanges {
@@ -53,6 +54,8 @@ export interface PackInput {
   readonly owner: OwnerReference;
   /** Whether a family without any endpoint still has one slice, which says that the controller has looked. */
   readonly emptySlice: boolean;
+  /** When what is written happened (milliseconds since the epoch), if known: it becomes an annotation of what is written. */
+  readonly changedAt?: number | undefined;
 }
 
 export function packSlices(input: PackInput): SliceChanges {
@@ -135,16 +138,17 @@ interface Placement {
 /** Writes new slices over those that have become empty before creating and deleting any. */
 function withRecycling(input: PackInput, placement: Placement): SliceChanges {
   const { labels } = input;
+  const withContent = (slice: EndpointSlice, content: NewSlice) => changedSlice(input, slice, content);
   const update = placement.plans
     .filter((plan) => plan.changed)
-    .map(({ slice, endpoints }) => withContent(slice, labels, { ports: slice.ports ?? [], endpoints }));
+    .map(({ slice, endpoints }) => withContent(slice, { ports: slice.ports ?? [], endpoints }));
   const free = [...placement.free];
   const create: Draft<EndpointSlice>[] = [];
   for (const content of placement.created) {
     const same = free.findIndex((slice) => portsKey(slice.ports ?? []) === portsKey(content.ports));
     const [slice] = free.splice(Math.max(0, same), 1);
     if (!slice) create.push(draftOf(input, content));
-    else if (!holds(slice, labels, content)) update.push(withContent(slice, labels, content));
+    else if (!holds(slice, labels, content)) update.push(withContent(slice, content));
   }
   return { create, update, delete: free };
 }
@@ -157,13 +161,21 @@ function holds(slice: EndpointSlice, labels: Labels, { ports, endpoints }: NewSl
   );
 }
 
-function withContent(slice: EndpointSlice, labels: Labels, { ports, endpoints }: NewSlice): EndpointSlice {
-  return { ...slice, metadata: { ...slice.metadata, labels }, ports: [...ports], endpoints: [...endpoints] };
+function changedSlice(input: PackInput, slice: EndpointSlice, { ports, endpoints }: NewSlice): EndpointSlice {
+  const { [triggerTimeAnnotation]: _old, ...others } = slice.metadata.annotations ?? {};
+  const metadata = { ...slice.metadata, labels: input.labels, annotations: { ...others, ...triggerTime(input) } };
+  return { ...slice, metadata, ports: [...ports], endpoints: [...endpoints] };
 }
 
-function draftOf({ service, addressType, labels, owner }: PackInput, content: NewSlice): Draft<EndpointSlice> {
+function triggerTime({ changedAt }: PackInput): Record<string, string> {
+  return changedAt === undefined ? {} : { [triggerTimeAnnotation]: formatTriggerTime(changedAt) };
+}
+
+function draftOf(input: PackInput, content: NewSlice): Draft<EndpointSlice> {
+  const { service, addressType, labels, owner } = input;
+  const place = { generateName: `${service.name}-`, namespace: service.namespace };
   return {
-    metadata: { generateName: `${service.name}-`, namespace: service.namespace, labels, ownerReferences: [owner] },
+    metadata: { ...place, labels, annotations: triggerTime(input), ownerReferences: [owner] },
     addressType,
     ports: [...content.ports],
     endpoints: [...content.endpoints],

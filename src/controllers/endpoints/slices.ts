@@ -3,7 +3,7 @@
  * the Service and its pods alone.
  */
 import type { Labels } from '../../kube/selectors.ts';
-import type { discoveryv1, EndpointSlice, Pod, Service } from '../../kube/types.ts';
+import type { EndpointSlice, Pod, Service, SliceEndpoint } from '../../kube/types.ts';
 import { controllerReference } from '../owners.ts';
 import { isPodReady } from '../pod-state.ts';
 import {
@@ -15,6 +15,7 @@ import {
   podAddress,
 } from './endpoint-of-pod.ts';
 import { EndpointGroups, managedByLabel, packSlices, type SliceChanges, serviceNameLabel } from './slice-packing.ts';
+import { hintsOf } from './topology-hints.ts';
 
 export const managedBy = 'endpointslice-controller.k8s.io';
 const headlessLabel = 'service.kubernetes.io/headless';
@@ -27,6 +28,8 @@ export interface DesiredSlicesInput {
   readonly existing: readonly EndpointSlice[];
   /** The zone of a node, from its topology label. */
   readonly zoneOf: (nodeName: string) => string | undefined;
+  /** When what is new happened, in milliseconds since the epoch. */
+  readonly changedAt?: number | undefined;
 }
 
 export function desiredSlices(input: DesiredSlicesInput): SliceChanges {
@@ -41,6 +44,7 @@ export function desiredSlices(input: DesiredSlicesInput): SliceChanges {
       labels: sliceLabels(service),
       owner: controllerReference(service),
       emptySlice: true,
+      changedAt: input.changedAt,
     }),
   );
   const others = existing.filter((slice) => !types.includes(slice.addressType as AddressType));
@@ -60,18 +64,13 @@ function groupEndpoints({ service, pods, zoneOf }: DesiredSlicesInput, type: Add
   return groups;
 }
 
-function endpointOf(
-  pod: Pod,
-  service: Service,
-  address: string,
-  zoneOf: DesiredSlicesInput['zoneOf'],
-): discoveryv1.Endpoint {
+function endpointOf(pod: Pod, service: Service, address: string, zoneOf: DesiredSlicesInput['zoneOf']): SliceEndpoint {
   const serving = isPodReady(pod);
   const terminating = pod.metadata.deletionTimestamp !== undefined;
   const { nodeName } = pod.spec;
   const zone = nodeName === undefined ? undefined : zoneOf(nodeName);
   const hostname = endpointHostname(pod, service);
-  return {
+  const endpoint: SliceEndpoint = {
     addresses: [address],
     conditions: {
       ready: service.spec.publishNotReadyAddresses === true || (serving && !terminating),
@@ -83,6 +82,8 @@ function endpointOf(
     ...(zone === undefined ? {} : { zone }),
     targetRef: { kind: 'Pod', namespace: pod.metadata.namespace, name: pod.metadata.name, uid: pod.metadata.uid },
   };
+  const hints = hintsOf(service.spec.trafficDistribution, endpoint);
+  return hints ? { ...endpoint, hints } : endpoint;
 }
 
 /** The Service's own labels, then those that say whose slice it is. */
