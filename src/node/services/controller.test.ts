@@ -17,7 +17,9 @@ const TABLE = 'ip podwire-services';
 const abort = new AbortController();
 after(() => abort.abort());
 
-async function start(options: { listen?: Listen; nodeAddresses?: readonly string[] } = {}) {
+async function start(
+  options: { listen?: Listen; nodeAddresses?: readonly string[]; onSynced?: (version: number) => void } = {},
+) {
   const client = new FakeClient();
   const nft = new FakeNft();
   const problems: Problem[] = [];
@@ -85,6 +87,27 @@ describe('services controller', () => {
     await controller.start(abort.signal);
     assert.equal(nft.transactions.length, 1);
     assert.deepEqual(services(), ['10.96.0.10 . tcp . 80 : 1']);
+  });
+
+  it('tells which version of the slices is in force, never before it is', async () => {
+    const synced: number[] = [];
+    const inForce = () => endpoints().length;
+    const counts: number[] = [];
+    const { client, controller, nft, endpoints } = await start({
+      onSynced(version) {
+        synced.push(version);
+        counts.push(inForce());
+      },
+    });
+    await client.create('Service', service());
+    const first = await client.create('EndpointSlice', slice('10.244.0.2'));
+    await controller.start(abort.signal);
+    assert.deepEqual([synced, counts], [[Number(first.metadata.resourceVersion)], [1]]);
+    await update(client, 'EndpointSlice', slice('10.244.0.2', '10.244.0.3'));
+    const second = await client.get('EndpointSlice', first.metadata);
+    await eventually(() => assert.equal(synced.at(-1), Number(second.metadata.resourceVersion)));
+    assert.equal(counts[synced.indexOf(synced.at(-1)!)], 2);
+    assert.ok(nft.transactions.length > 1);
   });
 
   it('follows Services and slices, and sweeps what removals leave', async () => {

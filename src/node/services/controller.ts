@@ -48,6 +48,8 @@ export interface ServicesControllerOptions {
   readonly log: Logger;
   /** Told of things in the API that are ignored, once for each message. */
   readonly onGarbage?: (problem: Problem) => void;
+  /** Told after each sync of the highest resourceVersion of EndpointSlices whose change is in force in the kernel. */
+  readonly onSynced?: (resourceVersion: number) => void;
   readonly listen?: Listen;
   readonly clock?: Clock;
 }
@@ -78,6 +80,8 @@ export class ServicesController implements Startable {
   #node: NodeView;
   #sweep: Timer | undefined;
   #lastProbe = 0;
+  /** The highest resourceVersion of a slice that the informer has told of. */
+  #sliceVersion = 0;
   #syncs = 0;
 
   constructor(options: ServicesControllerOptions) {
@@ -128,7 +132,10 @@ export class ServicesController implements Startable {
     const touchPod = (pod: Pod) => {
       if (hasHostPorts(pod, this.#options.nodeName)) this.#touch(hostPortKey(pod));
     };
-    const touchSlice = (slice: EndpointSlice) => serviceKeysOf(slice).forEach((key) => this.#touch(key));
+    const touchSlice = (slice: EndpointSlice) => {
+      this.#sliceVersion = Math.max(this.#sliceVersion, Number(slice.metadata.resourceVersion) || 0);
+      for (const key of serviceKeysOf(slice)) this.#touch(key);
+    };
     const touchNode = (node: Node) => {
       if (node.metadata.name === this.#options.nodeName && this.#readNode()) this.#touchAll();
     };
@@ -182,6 +189,7 @@ export class ServicesController implements Startable {
   async #sync(): Promise<void> {
     const keys = [...this.#dirty];
     this.#dirty.clear();
+    const sliceVersion = this.#sliceVersion;
     if (keys.length === 0) this.#probe();
     const began = performance.now();
     const models = keys.map((key): KeyedModel => [key, this.#build(key)]);
@@ -190,6 +198,7 @@ export class ServicesController implements Startable {
     this.#syncs++;
     for (const [key, model] of models) this.#publish(key, model);
     this.#planSweep();
+    this.#options.onSynced?.(sliceVersion);
     this.#first.resolve();
   }
 
