@@ -73,18 +73,23 @@ disabled_plugins = [
 `;
 }
 
-/** The shell that prepares the mount namespace, then becomes containerd. $1: run folder, $2: configuration. */
+/**
+ * The shell that prepares the namespaces, then becomes containerd. $1: run folder, $2: configuration, $3: the node's name,
+ * which is the hostname of pods with hostNetwork.
+ */
 const ENTER = `set -e
 mount --make-rprivate /
 awk '$3 == "cgroup2" && $2 != "/sys/fs/cgroup" { print $2 }' /proc/self/mounts | while read -r hierarchy; do umount "$hierarchy"; done
 mount --bind "$1" /run
+echo "$3" > /proc/sys/kernel/hostname
 exec containerd --config "$2" --log-level warn`;
 
-/** The first start: a new mount namespace. To be spawned inside the node's network namespace. */
+/** The first start: a new mount and a new UTS namespace. To be spawned inside the node's network namespace. */
 export function containerdCommand(paths: NodePaths): [string, ...string[]] {
   return [
     'unshare',
     '--mount',
+    '--uts',
     '--propagation',
     'unchanged',
     'sh',
@@ -93,17 +98,19 @@ export function containerdCommand(paths: NodePaths): [string, ...string[]] {
     'containerd',
     paths.run,
     paths.containerdConfig,
+    paths.name,
   ];
 }
 
 /**
- * A restart while pods run: joins the mount namespace that a surviving shim holds, so that the pods' namespace files and
+ * A restart while pods run: joins the namespaces that a surviving shim holds, so that the pods' namespace files and
  * root filesystems stay reachable.
  */
 export function containerdRejoinCommand(paths: NodePaths, shimPid: number): [string, ...string[]] {
   return [
     'nsenter',
     `--mount=/proc/${shimPid}/ns/mnt`,
+    `--uts=/proc/${shimPid}/ns/uts`,
     'containerd',
     '--config',
     paths.containerdConfig,

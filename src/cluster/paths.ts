@@ -26,6 +26,7 @@ export function checkName(name: string): string {
 }
 
 export interface NodePaths {
+  readonly name: string;
   readonly state: string;
   /** Bound onto /run inside the node's mount namespace. */
   readonly run: string;
@@ -85,6 +86,7 @@ function nodePaths(state: string, run: string, node: string, namespace: string):
   const nodeState = join(state, 'nodes', node);
   const nodeRun = join(run, 'nodes', node, 'run');
   return {
+    name: node,
     state: nodeState,
     run: nodeRun,
     containerdRoot: join(nodeState, 'containerd'),
