@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { FakeClock } from '../../base/clock.ts';
+import { silentLogger } from '../../base/log.ts';
+import { FakeClient } from '../../kube/fake-client.ts';
+import { Informer } from '../../kube/informer.ts';
+import type { Pod } from '../../kube/types.ts';
+import { endpointDrain } from './drain.ts';
+import { DATAGRAM_BYTES, decodeDatagram, encodeDatagram } from './protocol.ts';
+import type { SyncOutcome } from './sync-client.ts';
+
+test('datagrams come back as they went; noise is nothing', () => {
+  const nonce = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes).toString('hex'));
+  const kind = fc.constantFrom('question' as const, 'answer' as const);
+  fc.assert(
+    fc.property(kind, nonce, fc.maxSafeNat(), (kind, nonce, version) => {
+      const bytes = Buffer.alloc(100, 0xff);
+      const length = encodeDatagram({ kind, nonce, version }, bytes);
+      assert.equal(length, DATAGRAM_BYTES);
+      assert.deepEqual(decodeDatagram(bytes, length), { kind, nonce, version });
+    }),
+  );
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) =>
+      assert.equal(decodeDatagram(Buffer.from(bytes)), undefined),
+    ),
+  );
+});
+
+const uid = 'pod-uid';
+const pod = { metadata: { uid, name: 'a', namespace: 'default' }, spec: { containers: [] } } as unknown as Pod;
+const endpoint = (conditions: object) => ({ addresses: ['10.0.0.1'], targetRef: { kind: 'Pod', uid }, conditions });
+
+async function lab() {
+  const client = new FakeClient();
+  const clock = new FakeClock();
+  const end = new AbortController();
+  const informer = <K extends 'EndpointSlice' | 'Node'>(kind: K) => new Informer(kind, { client, log: silentLogger });
+  const [slices, nodes] = [informer('EndpointSlice'), informer('Node')];
+  for (const [i, ready] of ['True', 'True', 'Unknown'].entries()) {
+    const status = {
+      conditions: [{ type: 'Ready', status: ready }],
+      addresses: [{ type: 'InternalIP', address: `172.18.0.${i}` }],
+    };
+    await client.create('Node', { metadata: { name: `n${i}` }, spec: {}, status });
+  }
+  const asked: { address: string; version: number; timeoutMs: number; answer: (outcome: SyncOutcome) => void }[] = [];
+  const sync = {
+    keepOnly() {},
+    waitFor: (address: string, version: number, timeoutMs: number) =>
+      new Promise<SyncOutcome>((answer) => asked.push({ address, version, timeoutMs, answer })),
+  };
+  const drain = endpointDrain({ slices, nodes, sync, log: silentLogger, clock });
+  await Promise.all([slices.start(end.signal), nodes.start(end.signal)]);
+  const begin = (one = pod) => {
+    const state = { done: false };
+    void drain(one).then(() => {
+      state.done = true;
+    });
+    return state;
+  };
+  const pass = async (ms: number) => {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    await clock.advance(ms);
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  const offer = (conditions: object) =>
+    client.create('EndpointSlice', {
+      metadata: { name: 's', namespace: 'default' },
+      addressType: 'IPv4',
+      endpoints: [endpoint(conditions)],
+    });
+  const change = async (conditions: object) => {
+    const slice = await client.get('EndpointSlice', { namespace: 'default', name: 's' });
+    return client.update('EndpointSlice', { ...slice, endpoints: [endpoint(conditions)] });
+  };
+  return { client, asked, begin, pass, offer, change, end };
+}
+
+test('a pod that no slice mentions, or without grace, waits for nothing', async () => {
+  const { begin, pass, offer, end } = await lab();
+  const state = begin();
+  await pass(0);
+  assert.equal(state.done, true);
+  await offer({ ready: true });
+  await pass(0);
+  const forced = begin({ ...pod, metadata: { ...pod.metadata, deletionGracePeriodSeconds: 0 } });
+  await pass(0);
+  assert.equal(forced.done, true);
+  end.abort();
+});
+
+test('first the slices, then every Ready node with their version, then a moment', async () => {
+  const { begin, pass, offer, change, asked, end } = await lab();
+  await offer({ ready: true });
+  await pass(0);
+  const state = begin();
+  await pass(500);
+  assert.equal(asked.length, 0, 'still offered');
+  const changed = await change({ ready: false, serving: true, terminating: true });
+  await pass(20);
+  const version = Number(changed.metadata.resourceVersion);
+  assert.deepEqual(
+    asked.map((one) => [one.address, one.version, one.timeoutMs]),
+    [
+      ['172.18.0.0', version, 10_000],
+      ['172.18.0.1', version, 10_000],
+    ],
+  );
+  asked[0]!.answer('synced');
+  await pass(5000);
+  assert.equal(state.done, false, 'the second node is not there yet');
+  asked[1]!.answer('synced');
+  await pass(50);
+  assert.equal(state.done, false, 'a moment for what is on its way');
+  await pass(100);
+  assert.equal(state.done, true);
+  end.abort();
+});
+
+test('a silent node gets a fixed time; the wait is a share of the grace period', async () => {
+  const { begin, pass, offer, asked, end } = await lab();
+  await offer({ ready: false, terminating: true });
+  await pass(0);
+  const state = begin({ ...pod, spec: { ...pod.spec, terminationGracePeriodSeconds: 4 } });
+  await pass(0);
+  assert.equal(asked[0]?.timeoutMs, 2000);
+  for (const one of asked) one.answer('silent');
+  await pass(450);
+  assert.equal(state.done, false);
+  await pass(200);
+  assert.equal(state.done, true);
+  end.abort();
+});
+
+test('slices that never follow do not hold a pod for ever', async () => {
+  const { begin, pass, offer, asked, end } = await lab();
+  await offer({ ready: true });
+  await pass(0);
+  const state = begin();
+  await pass(2100);
+  for (const one of asked) one.answer('synced');
+  await pass(200);
+  assert.equal(state.done, true);
+  end.abort();
+});
