@@ -28,6 +28,9 @@ import { hostInterfaceName } from '../node/cni/pod-link.ts';
 import { PodNetwork } from '../node/cni/pod-network.ts';
 import { CniServer } from '../node/cni/server.ts';
 import { DnsController } from '../node/dns/controller.ts';
+import { endpointDrain } from '../node/drain/drain.ts';
+import { SyncClient } from '../node/drain/sync-client.ts';
+import { SyncServer } from '../node/drain/sync-server.ts';
 import { Ipam } from '../node/ipam/ipam.ts';
 import { CriClient } from '../node/pods/cri/client.ts';
 import { ContainerdEvents } from '../node/pods/cri/containerd-events.ts';
@@ -42,7 +45,6 @@ import { RoutesController } from '../node/routes/controller.ts';
 import { ServicesController } from '../node/services/controller.ts';
 import { renderAgentMetrics } from './agent-metrics.ts';
 import { containerdPid } from './containerd-process.ts';
-import { endpointDrain } from './endpoint-drain.ts';
 import { runRole } from './run-role.ts';
 
 export interface AgentOptions {
@@ -64,6 +66,8 @@ export interface AgentOptions {
 /** As the runtime sees the CNI socket: /run is the node's own there. */
 const CNI_SOCKET_INSIDE = '/run/podwire-cni.sock';
 const KUBELET_PORT = 10250;
+/** UDP: other nodes' agents ask how new the Service rules are. */
+const SYNC_PORT = 10250;
 const LEAK_CHECK_MS = 60_000;
 
 export function runAgent(options: AgentOptions): Promise<void> {
@@ -112,6 +116,8 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     log: log.child({ component: 'cni' }),
   });
   const cni = new CniServer({ socketPath: options.cniSocket, network, log: log.child({ component: 'cni' }) });
+  const syncServer = new SyncServer({ addresses: nodeIp, port: SYNC_PORT, log: log.child({ component: 'drain' }) });
+  const syncClient = new SyncClient({ port: SYNC_PORT });
   const services = new ServicesController({
     nodeName,
     informers: {
@@ -126,6 +132,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     serviceCidrs: options.serviceCidr,
     nodeAddresses: nodeIp,
     onGarbage: ({ reason, message, ...about }) => events.event(about, 'Warning', reason, message),
+    onSynced: (version) => syncServer.advance(version),
     log: log.child({ component: 'services' }),
   });
   const announce = new AnnounceController({
@@ -175,7 +182,12 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     cgroupParent: (pod) => `${options.cgroupParent}/pod${pod.metadata.uid}`,
     tokens: { requestToken: (request) => requestToken(client, request) },
     registries: 'reachable',
-    beforeStop: endpointDrain(informers.slices),
+    beforeStop: endpointDrain({
+      slices: informers.slices,
+      nodes: informers.nodes,
+      sync: syncClient,
+      log: log.child({ component: 'drain' }),
+    }),
   });
   const kubelet = new KubeletServer({
     listen: nodeIp.map((host) => ({ host, port: KUBELET_PORT })),
@@ -196,6 +208,8 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     log: log.child({ component: 'node' }),
   });
 
+  signal.addEventListener('abort', () => syncClient.close(), { once: true });
+  await syncServer.start(signal);
   for (const informer of Object.values(informers)) void informer.start(signal).catch(() => {});
   await Promise.all([registration.start(signal), kubelet.start(signal), dns.start(signal), pods.start(signal)]);
   await podCidrsAssigned(informers.nodes, nodeName, (podCidrs) => ipam.setPodCidrs(podCidrs), signal);
