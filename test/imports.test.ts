@@ -23,6 +23,7 @@ const layers: Record<string, { readonly may: readonly string[]; readonly because
   'node/routes': { may: ['kube', 'linux'], because: 'node components meet in cmd' },
   'node/services': { may: ['kube', 'linux'], because: 'node components meet in cmd' },
   'node/policy': { may: ['kube', 'linux'], because: 'node components meet in cmd' },
+  'node/announce': { may: ['kube', 'linux'], because: 'node components meet in cmd' },
   'node/dns': { may: ['kube', 'linux'], because: 'node components meet in cmd' },
   'node/drain': { may: ['kube', 'linux'], because: 'node components meet in cmd' },
   ingress: { may: ['kube', 'linux'], because: 'ingress speaks only through the API' },

@@ -30,7 +30,7 @@ export async function removeLeftovers(): Promise<void> {
 
 /** Runs `podwire ARGS` to its end. */
 export function podwire(args: readonly string[], env: Record<string, string> = {}): Promise<CommandResult> {
-  return runCommand([PODWIRE, ...args], { env: { ...process.env, ...env }, timeoutMs: 120_000 });
+  return runCommand([PODWIRE, ...args], { env: { ...process.env, NO_COLOR: '1', ...env }, timeoutMs: 120_000 });
 }
 
 /** Runs kubectl against a kubeconfig. */
