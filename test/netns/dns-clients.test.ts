@@ -106,6 +106,11 @@ describe("BusyBox's nslookup", { skip: noBusybox }, () => {
     assert.equal(code, 1);
   });
 
+  test('with a server given there are no search domains', async () => {
+    assert.match((await nslookup('default', 'my-service', '10.96.0.10')).stdout, /can't find my-service: REFUSED/);
+    assert.equal((await nslookup('default', MY_SERVICE, '10.96.0.10')).code, 0);
+  });
+
   test('SRV and PTR', async () => {
     const srv = await nslookup('default', '-type=srv', `_http._tcp.${MY_SERVICE}`);
     assert.match(srv.stdout, /service = 0 100 80 my-service\.default\.svc\.cluster\.local/);
