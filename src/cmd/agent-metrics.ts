@@ -4,6 +4,8 @@ import type { AnnounceController } from '../node/announce/controller.ts';
 import type { DnsController } from '../node/dns/controller.ts';
 import { Rcode } from '../node/dns/wire.ts';
 import type { Ipam } from '../node/ipam/ipam.ts';
+import type { PolicyController } from '../node/policy/controller.ts';
+import type { PolicyDrops } from '../node/policy/drops.ts';
 import type { ServicesController } from '../node/services/controller.ts';
 
 export interface AgentParts {
@@ -11,11 +13,13 @@ export interface AgentParts {
   readonly announce: AnnounceController;
   readonly dns: DnsController;
   readonly ipam: Ipam;
+  readonly policy: PolicyController;
+  readonly drops: PolicyDrops;
 }
 
 type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
 
-export function renderAgentMetrics({ services, announce, dns, ipam }: AgentParts): string {
+export function renderAgentMetrics({ services, announce, dns, ipam, policy, drops }: AgentParts): string {
   const { rss, heapUsed } = process.memoryUsage();
   const families = [
     family('podwire_agent_resident_bytes', 'gauge', 'Resident memory of the agent.', [[{}, rss]]),
@@ -43,6 +47,7 @@ export function renderAgentMetrics({ services, announce, dns, ipam }: AgentParts
       'Addresses that pods can have.',
       ipam.usage().map(({ cidr, capacity }): Sample => [{ cidr }, Number(capacity)]),
     ),
+    ...deniedFamilies(policy, drops),
     ...Object.entries(flatten(services.metrics)).map(([name, value]) =>
       family(`podwire_services_${name}`, 'gauge', 'See docs/services.md.', [[{}, value]]),
     ),
@@ -51,6 +56,32 @@ export function renderAgentMetrics({ services, announce, dns, ipam }: AgentParts
     ),
   ];
   return families.join('');
+}
+
+function deniedFamilies(policy: PolicyController, drops: PolicyDrops): string[] {
+  const denied = policy.deniedPackets();
+  const logged = drops.counts();
+  return [
+    ...(denied
+      ? [
+          family(
+            'podwire_policy_denied_packets_total',
+            'counter',
+            'Packets that policies denied, since the table was loaded.',
+            [
+              [{ direction: 'ingress' }, denied.ingress],
+              [{ direction: 'egress' }, denied.egress],
+            ],
+          ),
+        ]
+      : []),
+    family(
+      'podwire_policy_denied_logged_total',
+      'counter',
+      'The sample of them that was logged, by each policy that isolates the pod.',
+      logged.map(({ direction, policy: name, count }): Sample => [{ direction, policy: name }, count]),
+    ),
+  ];
 }
 
 /** Nested numbers as snake_case names. */

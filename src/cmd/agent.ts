@@ -7,7 +7,7 @@
  *     Pod informer ----> PodManager -> containerd
  */
 import { mkdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { messageOf } from '../base/errors.ts';
 import { familyOf } from '../base/ip.ts';
 import { createLogger, type Logger } from '../base/log.ts';
@@ -17,6 +17,7 @@ import { Informer } from '../kube/informer.ts';
 import { apiPath, apiResources } from '../kube/names.ts';
 import type { Node } from '../kube/types.ts';
 import { Conntrack } from '../linux/conntrack.ts';
+import { watchLogGroup } from '../linux/nflog.ts';
 import { Nftables } from '../linux/nftables.ts';
 import { Rtnetlink } from '../linux/rtnetlink.ts';
 import { writeSysctl } from '../linux/sysctl.ts';
@@ -41,10 +42,13 @@ import { KubeletServer } from '../node/pods/streaming/kubelet-server.ts';
 import { ProcessMounts } from '../node/pods/volumes/mounts.ts';
 import type { TokenRequest } from '../node/pods/volumes/tokens.ts';
 import { PolicyController } from '../node/policy/controller.ts';
+import { DropServer } from '../node/policy/drop-server.ts';
+import { PolicyDrops } from '../node/policy/drops.ts';
 import { RoutesController } from '../node/routes/controller.ts';
 import { ServicesController } from '../node/services/controller.ts';
 import { renderAgentMetrics } from './agent-metrics.ts';
 import { containerdPid } from './containerd-process.ts';
+import { DROPS_SOCKET } from './policy-socket.ts';
 import { runRole } from './run-role.ts';
 
 export interface AgentOptions {
@@ -99,6 +103,22 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     events,
     attachments: () => attachmentsOf(ipam),
     forgetFlows: (addresses) => forgetFlows(conntrack, addresses),
+  });
+  const drops = new PolicyDrops({
+    nodeName,
+    state: () => ({
+      pods: informers.pods.list(),
+      namespaces: informers.namespaces.list(),
+      policies: informers.policies.list(),
+      nodes: informers.nodes.list(),
+    }),
+    watch: watchLogGroup,
+    log: log.child({ component: 'policy' }),
+  });
+  const dropServer = new DropServer({
+    socketPath: join(dirname(options.cniSocket), DROPS_SOCKET),
+    drops,
+    log: log.child({ component: 'policy' }),
   });
   const routes = new RoutesController({
     nodes: informers.nodes,
@@ -194,7 +214,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     tls: readTls(state),
     streams: pods,
     pods: () => pods.pods(),
-    metrics: () => renderAgentMetrics({ services, announce, dns, ipam }),
+    metrics: () => renderAgentMetrics({ services, announce, dns, ipam, policy, drops }),
     log: log.child({ component: 'kubelet' }),
   });
   const registration = new NodeRegistration({
@@ -213,6 +233,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   for (const informer of Object.values(informers)) void informer.start(signal).catch(() => {});
   await Promise.all([registration.start(signal), kubelet.start(signal), dns.start(signal), pods.start(signal)]);
   await podCidrsAssigned(informers.nodes, nodeName, (podCidrs) => ipam.setPodCidrs(podCidrs), signal);
+  await Promise.all([drops.start(signal), dropServer.start(signal)]);
   await Promise.all([policy.start(signal), routes.start(signal), services.start(signal), network.start(signal)]);
   await announce.start(signal);
   await cni.start(signal);

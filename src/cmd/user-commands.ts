@@ -146,6 +146,18 @@ function addPolicyCommands(program: Command): void {
     .addOption(protocolOption())
     .addOption(outputOption())
     .action(async (options) => (await import('./policy.ts')).policyMatrix(options));
+  addPolicyDrops(policy);
+}
+
+function addPolicyDrops(policy: Command): void {
+  policy
+    .command('drops')
+    .description('show the packets that policies denied, with pods and policies; a sample when there are many')
+    .addOption(nameOption())
+    .option('--follow', 'go on and show them as they happen, until Ctrl-C')
+    .option('--namespace <namespace>', 'only from or to pods of this namespace')
+    .addOption(outputOption())
+    .action(async (options) => (await import('./policy-drops.ts')).policyDrops(options));
 }
 
 function addSupportCommands(program: Command): void {

@@ -81,10 +81,10 @@ describe('policy in the life of pods', { skip }, () => {
     await reaches(xa, yb, false);
     for (const socket of sockets) assert.ok(await echoes(socket, 'after'), 'the old connection goes on');
     assert.ok(await udp.asks(yb.v4, 80, 2000), 'the old UDP flow goes on');
-    const before = agent.controller.deniedPackets();
+    const before = agent.controller.deniedPackets()!;
     await tcp(xa, yb, false);
-    assert.ok(agent.controller.deniedPackets().ingress > before.ingress, 'denied packets are counted');
-    assert.equal(agent.controller.deniedPackets().egress, 0);
+    assert.ok(agent.controller.deniedPackets()!.ingress > before.ingress, 'denied packets are counted');
+    assert.equal(agent.controller.deniedPackets()!.egress, 0);
   });
 
   test('labels of pods and namespaces take effect at once', async () => {

@@ -104,7 +104,7 @@ test('a gone pod’s addresses are cleared and its flows forgotten', async (t) =
 
 test('pods of the agent’s former life are in the first rules', async (t) => {
   const { nft } = await started(t, { attachments: () => [attached('a', '10.0.0.7')] });
-  assert.match(nft.texts[0]!, /ingress4 \{[^}]*10\.0\.0\.7 : 0:1/, 'not known to the API: isolated');
+  assert.match(nft.texts.at(-1)!, /ingress4 \{[^}]*10\.0\.0\.7 : 0:1/, 'not known to the API: isolated');
 });
 
 test('a policy that is not understood gets one event, not one per resync', async (t) => {

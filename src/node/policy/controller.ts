@@ -286,11 +286,16 @@ export class PolicyController implements Startable {
     }
   }
 
-  /** Packets denied on this node since the table was loaded, by direction. */
-  deniedPackets(): { readonly ingress: number; readonly egress: number } {
-    const counters = this.#options.nft.listJson(`counters table ${table}`) as {
-      readonly counter?: { readonly name: string; readonly packets: number };
-    }[];
+  /** Packets denied on this node since the table was loaded, by direction; undefined at moments when nft is at work. */
+  deniedPackets(): { readonly ingress: number; readonly egress: number } | undefined {
+    let listing: readonly unknown[];
+    try {
+      listing = this.#options.nft.listJson(`counters table ${table}`);
+    } catch (error) {
+      this.#log.debug({ error }, `counters: ${messageOf(error)}`);
+      return undefined;
+    }
+    const counters = listing as { readonly counter?: { readonly name: string; readonly packets: number } }[];
     const of = (name: string) => counters.find(({ counter }) => counter?.name === name)?.counter?.packets ?? 0;
     return { ingress: of('ingress_denied'), egress: of('egress_denied') };
   }

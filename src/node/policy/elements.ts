@@ -5,6 +5,8 @@
 import { isIPv4 } from 'node:net';
 
 export const tableName = 'podwire-policy';
+/** The nftables log group to which denied packets are copied; any number that nobody else on a node uses. */
+export const logGroup = 28791;
 
 /** A set or map: its nftables declaration, without elements. */
 export interface SetDeclaration {

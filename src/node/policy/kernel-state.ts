@@ -6,7 +6,7 @@ import { cidrSize, type Family, familyOf, ipToBigInt, isIp, parseCidr } from '..
 import { formatAddressRange } from './blocks.ts';
 import { type ElementChange, type Elements, formatClass, setDeclarations } from './elements.ts';
 import { protocols } from './ports.ts';
-import { layoutChain } from './render.ts';
+import { type Logging, layoutChain } from './render.ts';
 
 export interface KernelState {
   /** Whether the chains and declarations are this version's. */
@@ -17,12 +17,13 @@ export interface KernelState {
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 /** Reads the objects of a listing of the table. Throws TypeError on what it does not understand. */
-export function readKernelState(listing: readonly unknown[]): KernelState {
+export function readKernelState(listing: readonly unknown[], logging: Logging = 'log'): KernelState {
   const sets = new Map<string, Map<string, string>>();
   let layoutMatches = false;
+  const layout = layoutChain(logging);
   for (const object of listing as readonly { readonly [key: string]: Json }[]) {
     const chain = asObject(object['chain']);
-    if (chain?.['name'] === layoutChain) layoutMatches = true;
+    if (chain?.['name'] === layout) layoutMatches = true;
     const set = asObject(object['set'] ?? object['map']);
     if (set) sets.set(String(set['name']), readElements(set));
   }

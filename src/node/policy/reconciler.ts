@@ -6,9 +6,9 @@
 import { messageOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { renderChanges } from './changes.ts';
-import type { ElementChange, Elements } from './elements.ts';
+import { type ElementChange, type Elements, logGroup, tableName } from './elements.ts';
 import { readKernelState, takeoverChanges } from './kernel-state.ts';
-import { layoutChain, renderReplacement, table } from './render.ts';
+import { type Logging, layoutChain, renderReplacement, table } from './render.ts';
 
 /** What is needed of src/linux's Nftables. */
 export interface NftablesAccess {
@@ -32,11 +32,20 @@ export interface Applied {
 /** Texts longer than this (about 1 ms of kernel work) run on a pool thread and leave the event loop free. */
 const longText = 32 * 1024;
 
+/** A table that is gone at the end of its transaction: refused as a whole where the kernel has no log groups. */
+const logProbe = `add table inet ${tableName}-probe
+add chain inet ${tableName}-probe c
+add rule inet ${tableName}-probe c log group ${logGroup}
+delete table inet ${tableName}-probe
+`;
+
 export class PolicyReconciler {
   readonly #nft: NftablesAccess;
   readonly #log: Logger;
   /** What is known of the kernel: nothing yet; exactly what was applied; that something went wrong. */
   #kernel: 'unknown' | 'exact' | 'broken' = 'unknown';
+  /** Whether the kernel has log groups; asked once. */
+  #logging: Logging | undefined;
 
   constructor({ nft, log }: ReconcilerOptions) {
     this.#nft = nft;
@@ -59,7 +68,7 @@ export class PolicyReconciler {
   checkIntact(): boolean {
     if (this.#kernel !== 'exact') return false;
     try {
-      this.#nft.run(`create chain ${table} ${layoutChain}\n`);
+      this.#nft.run(`create chain ${table} ${layoutChain(this.#loggingHere())}\n`);
     } catch (error) {
       if (isExistsError(error)) return true;
     }
@@ -77,7 +86,7 @@ export class PolicyReconciler {
 
   #readKernel() {
     try {
-      return readKernelState(this.#nft.listJson(`table ${table}`));
+      return readKernelState(this.#nft.listJson(`table ${table}`), this.#loggingHere());
     } catch (error) {
       this.#log.debug({ error }, `no table to take over: ${messageOf(error)}`);
       return undefined;
@@ -100,9 +109,21 @@ export class PolicyReconciler {
   async #replace(elements: Elements): Promise<Applied> {
     elements.take();
     this.#kernel = 'broken';
-    await this.#run(renderReplacement(elements));
+    await this.#run(renderReplacement(elements, this.#loggingHere()));
     this.#kernel = 'exact';
     return { how: 'replaced', transactions: 1, elements: elements.size };
+  }
+
+  #loggingHere(): Logging {
+    if (this.#logging) return this.#logging;
+    try {
+      this.#nft.run(logProbe);
+      this.#logging = 'log';
+    } catch (error) {
+      this.#log.warn({ error }, `denied packets cannot be logged on this kernel, only counted: ${messageOf(error)}`);
+      this.#logging = 'silent';
+    }
+    return this.#logging;
   }
 
   async #run(text: string): Promise<void> {

@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import { MASQUERADE_MARK } from '../../base/packet-marks.ts';
 import { everyone } from './classes.ts';
 import type { Direction } from './compile.ts';
-import { type Elements, setDeclarations, tableName } from './elements.ts';
+import { type Elements, logGroup, setDeclarations, tableName } from './elements.ts';
 
 export const table = `inet ${tableName}`;
 const masquerade = `0x${MASQUERADE_MARK.toString(16)}`;
@@ -38,7 +38,7 @@ function judgeChains(direction: Direction, family: 4 | 6): string {
 }
 
 /** Returns when something allows the packet, drops it otherwise. Hash sets first, ranges after. */
-function ruleChains(direction: Direction): string {
+function ruleChains(direction: Direction, logging: boolean): string {
   const address = direction === 'ingress' ? 'saddr' : 'daddr';
   const lookups = ['any', 'protocol', 'port', 'range'].map((set) => {
     const fields = ['meta priority', 'meta mark', 'meta l4proto', 'th dport'];
@@ -61,11 +61,19 @@ ${lookups.join('\n')}
     meta mark set ${everyone}
 ${lookups.join('\n')}
 ${blocks.join('\n')}
-    counter name ${direction}_denied drop
+    goto ${direction}_drop
+  }
+  chain ${direction}_drop {
+${logging ? `    ${logRule(direction)}\n` : ''}    counter name ${direction}_denied drop
   }`;
 }
 
-function chains(): string {
+/** Copies of denied packets for `PolicyDrops`: few, so that a flood of them costs no more than its drops. */
+function logRule(direction: Direction): string {
+  return `limit rate 50/second burst 100 packets log prefix "${direction}" group ${logGroup} snaplen 128`;
+}
+
+function chains(logging: boolean): string {
   const forward = ([4, 6] as const).map((family) => {
     const ip = family === 4 ? 'ip' : 'ip6';
     return `
@@ -76,7 +84,7 @@ function chains(): string {
   }`;
   });
   const judges = (['egress', 'ingress'] as const).flatMap((direction) => [
-    ruleChains(direction),
+    ruleChains(direction, logging),
     judgeChains(direction, 4),
     judgeChains(direction, 6),
   ]);
@@ -90,34 +98,34 @@ function chains(): string {
 `;
 }
 
-const chainText = chains();
+/** The chains, with the copies of denied packets or without them, where the kernel has no log groups. */
+export type Logging = 'log' | 'silent';
+const chainTexts: Readonly<Record<Logging, string>> = { log: chains(true), silent: chains(false) };
 
 /**
- * A name for the shape of the table: declarations and chains. An agent of another version sees by it that it cannot take
- * the table over element by element.
+ * An empty chain whose name stands for the shape of the table: declarations and chains. An agent of another version sees by
+ * it that it cannot take the table over element by element.
  */
-export const layout: string = createHash('sha256')
-  .update(chainText + JSON.stringify(setDeclarations))
-  .digest('hex')
-  .slice(0, 12);
-/** An empty chain whose name carries the layout. */
-export const layoutChain = `layout_${layout}`;
+export function layoutChain(logging: Logging): string {
+  const shape = chainTexts[logging] + JSON.stringify(setDeclarations);
+  return `layout_${createHash('sha256').update(shape).digest('hex').slice(0, 12)}`;
+}
 
 export function formatElement(key: string, value: string): string {
   return value === '' ? key : `${key} : ${value}`;
 }
 
 /** The table's text, to be loaded into a namespace that has none. */
-export function renderTable(elements: Elements): string {
+export function renderTable(elements: Elements, logging: Logging = 'log'): string {
   const sets = Object.entries(setDeclarations).map(([name, { kind, body }]) => {
     const texts = [...elements.entries(name)].map(([key, value]) => formatElement(key, value)).sort();
     const list = texts.length ? `\n    elements = {\n      ${texts.join(',\n      ')}\n    }` : '';
     return `  ${kind} ${name} {\n    ${body}${list}\n  }\n`;
   });
-  return `table ${table} {\n${sets.join('')}${chainText}  chain ${layoutChain} {\n  }\n}\n`;
+  return `table ${table} {\n${sets.join('')}${chainTexts[logging]}  chain ${layoutChain(logging)} {\n  }\n}\n`;
 }
 
 /** One transaction that puts the table in place of whatever is there. */
-export function renderReplacement(elements: Elements): string {
-  return `add table ${table}\ndelete table ${table}\n${renderTable(elements)}`;
+export function renderReplacement(elements: Elements, logging: Logging = 'log'): string {
+  return `add table ${table}\ndelete table ${table}\n${renderTable(elements, logging)}`;
 }
