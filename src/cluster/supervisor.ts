@@ -167,7 +167,7 @@ export class Supervisor {
     pki: ClusterPki,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const { paths, prepared, runtime, network } = this.#options;
+    const { paths, prepared, runtime, network, nodeGracePeriodMs } = this.#options;
     const at = paths.node(node.name);
     const namespace = attachNamespace(paths, underlay, node.name, node.addresses);
     this.#namespaces.push(namespace);
@@ -180,7 +180,11 @@ export class Supervisor {
     for (const plugin of ['podwire', 'loopback']) shareFile(prepared.shim, join(at.cniBin, plugin));
     await this.#issueNodeCertificates(node, at, pki);
     signal?.throwIfAborted();
-    this.#run(`${node.name}-agent`, namespace, () => selfCommand(agentArgs(node, at, paths, network)), at.log('agent'));
+    const args = [
+      ...agentArgs(node, at, paths, network),
+      ...(nodeGracePeriodMs === undefined ? [] : ['--node-lease-duration', `${nodeGracePeriodMs}`]),
+    ];
+    this.#run(`${node.name}-agent`, namespace, () => selfCommand(args), at.log('agent'));
     await copyContainerdRoot(prepared, at.containerdRoot);
     signal?.throwIfAborted();
     this.#run(`${node.name}-containerd`, namespace, () => containerdStart(at), at.log('containerd'));

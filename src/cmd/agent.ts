@@ -65,6 +65,8 @@ export interface AgentOptions {
   readonly serviceCidr: readonly string[];
   readonly clusterCidr: readonly string[];
   readonly podNetwork: 'vxlan' | 'host-gw';
+  /** In milliseconds. */
+  readonly nodeLeaseDuration?: number;
 }
 
 /** As the runtime sees the CNI socket: /run is the node's own there. */
@@ -224,12 +226,18 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     runtime,
     resources,
     kubeletPort: KUBELET_PORT,
+    leaseDurationMs: options.nodeLeaseDuration,
     networkReady: () => networkReady,
     log: log.child({ component: 'node' }),
   });
 
   signal.addEventListener('abort', () => syncClient.close(), { once: true });
   await syncServer.start(signal);
+  const isOwn = (node: Node) => node.metadata.name === nodeName;
+  informers.nodes.addHandler({
+    onUpdate: (_, node) => isOwn(node) && registration.nodeChanged(node),
+    onDelete: (node) => isOwn(node) && registration.nodeChanged(undefined),
+  });
   for (const informer of Object.values(informers)) void informer.start(signal).catch(() => {});
   await Promise.all([registration.start(signal), kubelet.start(signal), dns.start(signal), pods.start(signal)]);
   await podCidrsAssigned(informers.nodes, nodeName, (podCidrs) => ipam.setPodCidrs(podCidrs), signal);

@@ -40,6 +40,7 @@ function addAgent(program: Command): void {
     .requiredOption('--cri-socket <file>', "the container runtime's socket")
     .requiredOption('--cni-socket <file>', 'the socket that the CNI shim talks to')
     .requiredOption('--cni-conf <folder>', 'where the CNI configuration is written for the runtime')
+    .option('--node-lease-duration <ms>', 'how long the node counts as alive after each sign of life', Number)
     .option('--cgroup-parent <path>', 'the control group of the pods', '/podwire')
     .option('--cluster-dns <address>', 'the address of the cluster DNS (one per family)', collect)
     .option('--cluster-domain <domain>', 'the DNS domain', 'cluster.local')

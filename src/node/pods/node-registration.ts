@@ -1,7 +1,7 @@
 /**
  * The Node object of this machine: made or brought up to date at the start, its Ready condition, and the Lease by which
- * controllers see that it lives. The status is written when something of it changes, the Lease each 10 s (the kubelet's
- * node lease, KEP-589).
+ * controllers see that it lives. The status is written when something of it changes or when somebody else has changed it,
+ * the Lease each 10 s (the kubelet's node lease, KEP-589).
  */
 import { readFile } from 'node:fs/promises';
 import { arch, release } from 'node:os';
@@ -29,12 +29,15 @@ export interface NodeRegistrationOptions {
   /** topology.kubernetes.io/zone, where there is one. */
   readonly zone?: string;
   readonly labels?: Readonly<Record<string, string>>;
+  /** How long the node counts as alive after each sign of life, in milliseconds; default 40,000. */
+  readonly leaseDurationMs?: number;
   readonly clock?: Clock;
 }
 
 const LEASE_NAMESPACE = 'kube-node-lease';
-const LEASE_SECONDS = 40;
-const LEASE_RENEWAL_MS = 10_000;
+const LEASE_DURATION_MS = 40_000;
+/** The kubelet renews after a quarter of the duration. */
+const RENEWALS_PER_LEASE = 4;
 /** A status that has not changed is told again this often, as the kubelet does (nodeStatusReportFrequency). */
 const STATUS_REPEAT_MS = 5 * 60_000;
 /** While the network or the runtime is not ready, it is looked at this often. */
@@ -54,7 +57,7 @@ export class NodeRegistration implements Startable {
   readonly #options: NodeRegistrationOptions;
   readonly #clock: Clock;
   #signal: AbortSignal | undefined;
-  #written: { status: NodeStatus; at: number } | undefined;
+  #written: { status: NodeStatus; at: number; version: number } | undefined;
   #info: corev1.NodeSystemInfo | undefined;
   #uid: string | undefined;
   /** Of the Node object that a former agent left. */
@@ -88,6 +91,25 @@ export class NodeRegistration implements Startable {
     this.#looking ??= this.#look().finally(() => {
       this.#looking = undefined;
     });
+  }
+
+  /**
+   * The Node object as the API has it, or undefined when it was deleted. A controller marks a silent node; as soon as the
+   * agent learns of it, it says that it is alive.
+   */
+  nodeChanged(node: Node | undefined): void {
+    const written = this.#written;
+    if (!written) return;
+    const conditions = node?.status?.conditions ?? [];
+    const isShown = ({ type, status }: corev1.NodeCondition) =>
+      conditions.some((one) => one.type === type && one.status === status);
+    const stale = node && Number(node.metadata.resourceVersion) <= written.version;
+    if (stale || (node && written.status.conditions?.every(isShown))) return;
+    this.#written = undefined;
+    this.#conditionsBefore = conditions;
+    this.refresh();
+    this.#leaseTimer?.cancel();
+    void this.#renewLease();
   }
 
   #stop(): void {
@@ -171,8 +193,8 @@ export class NodeRegistration implements Startable {
     const same = before && isDeepStrictEqual(comparable(before.status), comparable(status));
     if (same && now - before.at < STATUS_REPEAT_MS) return;
     const { client, nodeName } = this.#options;
-    await client.patch('Node', { name: nodeName }, { status }, { subresource: 'status' });
-    this.#written = { status, at: now };
+    const node = await client.patch('Node', { name: nodeName }, { status }, { subresource: 'status' });
+    this.#written = { status, at: now, version: Number(node.metadata.resourceVersion) };
   }
 
   async #status(): Promise<NodeStatus> {
@@ -257,7 +279,7 @@ export class NodeRegistration implements Startable {
 
   /** Never rejects: a Lease that could not be renewed is tried again soon. */
   async #renewLease(): Promise<void> {
-    let wait = LEASE_RENEWAL_MS;
+    let wait = (this.#options.leaseDurationMs ?? LEASE_DURATION_MS) / RENEWALS_PER_LEASE;
     try {
       await this.#renewOnce();
     } catch (error) {
@@ -271,11 +293,11 @@ export class NodeRegistration implements Startable {
   }
 
   async #renewOnce(): Promise<void> {
-    const { client, nodeName } = this.#options;
+    const { client, nodeName, leaseDurationMs = LEASE_DURATION_MS } = this.#options;
     // MicroTime has six digits.
     const renewTime = new Date(this.#clock.now()).toISOString().replace('Z', '000Z');
     const at = { namespace: LEASE_NAMESPACE, name: nodeName };
-    const spec = { holderIdentity: nodeName, leaseDurationSeconds: LEASE_SECONDS, renewTime };
+    const spec = { holderIdentity: nodeName, leaseDurationSeconds: Math.ceil(leaseDurationMs / 1000), renewTime };
     if (this.#lease) {
       this.#lease = await client.update('Lease', { ...this.#lease, spec });
       return;

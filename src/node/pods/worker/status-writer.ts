@@ -24,10 +24,15 @@ export interface StatusWriterOptions {
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 5_000;
 const CONFLICT_WAIT_MS = 20;
+/** Whoever insists on another status is answered no more often than this. */
+const REPAIR_INTERVAL_MS = 1_000;
 
 export class StatusWriter {
   readonly #options: StatusWriterOptions;
   #written: PodStatus | undefined;
+  /** The resourceVersion that our last write gave the pod. */
+  #writtenVersion = 0;
+  #repairedAt = Number.NEGATIVE_INFINITY;
   #wanted: { pod: Pod; status: PodStatus } | undefined;
   #writing: Promise<void> | undefined;
   #gone = false;
@@ -40,9 +45,28 @@ export class StatusWriter {
   write(pod: Pod, status: PodStatus): void {
     if (this.#gone) return;
     const shown = this.#wanted?.status ?? this.#written ?? pod.status;
-    if (shown && isDeepStrictEqual(normalized(shown, status), status)) return;
+    const same = shown !== undefined && isDeepStrictEqual(normalized(shown, status), status);
+    if (same && !this.#repairs(pod, status)) return;
     this.#wanted = { pod, status };
     this.#writing ??= this.#drain();
+  }
+
+  /**
+   * Whether somebody else has changed our conditions since we wrote them, and they are to be put right now. (The node
+   * controller marks the pods of a silent node; when the agent speaks again, it alone knows better.)
+   */
+  #repairs(pod: Pod, status: PodStatus): boolean {
+    if (this.#wanted || Number(pod.metadata.resourceVersion) <= this.#writtenVersion) return false;
+    const shown = pod.status?.conditions ?? [];
+    const isShown = (type: string, value: string) => shown.some((one) => one.type === type && one.status === value);
+    if (status.conditions?.every((condition) => isShown(condition.type, condition.status)) ?? true) return false;
+    const { clock, onConflict } = this.#options;
+    if (clock.now() - this.#repairedAt < REPAIR_INTERVAL_MS) {
+      clock.after(REPAIR_INTERVAL_MS, onConflict);
+      return false;
+    }
+    this.#repairedAt = clock.now();
+    return true;
   }
 
   /** Resolves when the newest status is written, or cannot be any more. */
@@ -57,7 +81,9 @@ export class StatusWriter {
     while (this.#wanted && !this.#gone && !this.#options.signal.aborted) {
       const next = this.#wanted;
       try {
-        this.#options.onWritten(await this.#patch(next.pod, next.status));
+        const answer = await this.#patch(next.pod, next.status);
+        this.#writtenVersion = Number(answer.metadata.resourceVersion);
+        this.#options.onWritten(answer);
         this.#written = next.status;
         retryMs = FIRST_RETRY_MS;
         if (this.#wanted === next) this.#wanted = undefined;
