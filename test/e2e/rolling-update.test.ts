@@ -1,0 +1,132 @@
+/**
+ * Rolling updates lose no request: clients without keep-alive, one inside the cluster over the ClusterIP and one outside over
+ * the load balancer's address, send 20,000 requests and more while every pod of a Deployment is replaced, again and again.
+ */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { allReady, applyAll, eventually, pod, service, sleeper, startCluster, whoAmI } from './fixture.ts';
+import type { LoadReport } from './http-loader.ts';
+
+const REQUESTS = { graceful: 20_000, abrupt: 8_000 };
+/** The test's own bound: a machine that is slower than this does fewer requests and fails. */
+const LONGEST_MS = 180_000;
+
+const cluster = await startCluster('rolling', { nodes: 3 });
+/** Ends in the very moment of its SIGTERM: whatever it has not answered by then is lost. */
+const ABRUPT = `mkdir /www; echo "x $HOSTNAME" > /www/index.html; trap 'exit 0' TERM; httpd -f -p 80 -h /www & wait`;
+const labels = { app: 'web' };
+const graceful = whoAmI('web', { labels }).spec;
+const abrupt = pod('web', { container: { image: 'busybox', command: ['sh', '-c', ABRUPT] } }).spec;
+const [{ readinessProbe }] = graceful.containers as unknown as [{ readinessProbe: object }];
+const SERVERS = {
+  'a server that ends gracefully': { least: REQUESTS.graceful, ...graceful },
+  'a server that ends at once': {
+    least: REQUESTS.abrupt,
+    ...abrupt,
+    containers: abrupt.containers.map((one) => ({ ...one, readinessProbe })),
+  },
+};
+await applyAll(cluster, [
+  service('web', { type: 'LoadBalancer' }),
+  {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name: 'web' },
+    spec: {
+      replicas: 4,
+      selector: { matchLabels: { app: 'web' } },
+      strategy: { rollingUpdate: { maxUnavailable: 0, maxSurge: 2 } },
+      template: { metadata: { labels }, spec: { ...graceful, terminationGracePeriodSeconds: 20 } },
+    },
+  },
+  sleeper('client'),
+]);
+await allReady(cluster, ['client']);
+const at = { namespace: 'default', name: 'web' };
+
+/** Resolves when every pod is of the newest template and the old ones are gone. */
+async function rolledOut(): Promise<void> {
+  await cluster.waitFor(
+    'Deployment',
+    at,
+    ({ metadata, status }) =>
+      status?.observedGeneration === metadata.generation &&
+      status?.updatedReplicas === 4 &&
+      status?.availableReplicas === 4 &&
+      status?.replicas === 4,
+    { timeoutMs: 90_000 },
+  );
+}
+
+/** Loads an address from a namespace; `count` and `end` talk to the loader. */
+async function load(from: 'client' | 'outside', address: string) {
+  using ns = await cluster.openNamespace(from);
+  const argv = [join(import.meta.dirname, 'http-loader.ts'), address, '80', '4'];
+  const child: ChildProcess = ns.run(() => spawn(process.execPath, argv, { stdio: ['pipe', 'pipe', 'inherit'] }));
+  const lines: string[] = [];
+  let text = '';
+  child.stdout!.on('data', (chunk: Buffer) => {
+    text += chunk.toString();
+    lines.splice(0, lines.length, ...text.split('\n').slice(0, -1));
+  });
+  return {
+    child,
+    async count(): Promise<number> {
+      const before = lines.length;
+      child.stdin!.write('?');
+      await eventually(
+        'the loader answers',
+        () => lines.length,
+        (length) => length > before,
+        15_000,
+      );
+      return Number(lines.at(-1));
+    },
+    end(): Promise<LoadReport> {
+      const done = new Promise<LoadReport>((resolve, reject) => {
+        child.once('close', (code) => (code === 0 ? resolve(JSON.parse(lines.at(-1)!) as LoadReport) : reject(code)));
+      });
+      child.stdin!.end();
+      return done;
+    },
+  };
+}
+
+for (const [name, { least, containers }] of Object.entries(SERVERS)) {
+  test(`rolling updates of ${name} lose no request`, { timeout: LONGEST_MS + 60_000 }, async (t) => {
+    await cluster.client.patch('Deployment', at, { spec: { template: { spec: { containers } } } });
+    await rolledOut();
+    const { spec, status } = await cluster.waitFor('Service', at, (one) => !!one.status?.loadBalancer?.ingress?.length);
+    const virtual = status!.loadBalancer!.ingress![0]!.ip!;
+    await eventually(
+      'the load balancer answers',
+      () => cluster.connect('outside', `${virtual}:80`),
+      ({ outcome }) => outcome === 'connected',
+    );
+    const loads = [await load('client', spec.clusterIP!), await load('outside', virtual)];
+    t.after(() => loads.forEach(({ child }) => child.kill('SIGKILL')));
+    const deadline = Date.now() + LONGEST_MS;
+    let updates = 0;
+    for (let sent = 0; (sent < least || updates < 3) && Date.now() < deadline; updates++) {
+      await cluster.client.patch('Deployment', at, {
+        spec: { template: { metadata: { annotations: { update: String(updates) } } } },
+      });
+      await rolledOut();
+      sent = (await Promise.all(loads.map((one) => one.count()))).reduce((sum, count) => sum + count, 0);
+    }
+    const reports = await Promise.all(loads.map((one) => one.end()));
+    const total = reports.reduce((sum, report) => sum + report.requests, 0);
+    const pods = new Set(reports.flatMap((report) => Object.keys(report.answers))).size;
+    t.diagnostic(
+      `${total} requests over ${updates} updates, ${pods} pods: ${JSON.stringify(reports.map(({ failures, slowest }) => ({ failures, slowest })))}`,
+    );
+    assert.deepEqual(
+      reports.map(({ failures }) => failures),
+      [{}, {}],
+    );
+    assert.ok(total >= least, `only ${total} requests in ${LONGEST_MS} ms`);
+    assert.ok(pods > 4, 'pods were replaced');
+  });
+}
