@@ -1,5 +1,5 @@
 /** What a machine must have before a cluster can start, each lack said in one line with the way out. */
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import type { OciRuntime } from './containerd.ts';
@@ -11,6 +11,9 @@ const PROGRAMS: readonly (readonly [program: string, debianPackage: string])[] =
   ['unshare', 'util-linux'],
   ['nsenter', 'util-linux'],
 ];
+
+/** containerd copies it for each sandbox, though podwire gives every pod its own. */
+const HOSTS = '/etc/hosts';
 
 /** Also looked at where PATH lacks the folders of system programs. */
 const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/local/bin', '/usr/bin', '/bin'];
@@ -49,6 +52,12 @@ export function requirePrograms(
   env: NodeJS.ProcessEnv = process.env,
   systemFolders: readonly string[] = SYSTEM_FOLDERS,
 ): OciRuntime {
+  if (!existsSync(HOSTS)) {
+    throw new UserError(`this machine has no ${HOSTS}, which containerd needs for every pod`, {
+      hint: `run: echo '127.0.0.1 localhost' > ${HOSTS}`,
+      exitCode: 3,
+    });
+  }
   const has = (program: string) => findProgram(program, env, systemFolders) !== undefined;
   const missing = PROGRAMS.filter(([program]) => !has(program));
   const runtime = (['crun', 'runc'] as const).find(has);
