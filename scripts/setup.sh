@@ -15,7 +15,7 @@ fi
 # package:what it is known by
 packages=(
   containerd:/usr/bin/containerd crun:/usr/bin/crun nftables:/usr/sbin/nft
-  iproute2:/sbin/ip busybox-static:busybox nginx-light:/usr/sbin/nginx curl:/usr/bin/curl
+  iproute2:/sbin/ip busybox-static:/bin/busybox nginx-light:/usr/sbin/nginx curl:/usr/bin/curl
   bind9-dnsutils:/usr/bin/nslookup
   gcc:/usr/bin/gcc libc6-dev:/usr/include/stdio.h util-linux:/usr/bin/unshare
   ca-certificates:/usr/share/ca-certificates
@@ -28,10 +28,7 @@ fi
 missing=()
 for entry in "${packages[@]}"; do
   path=${entry#*:}
-  case "$path" in
-    busybox) command -v busybox >/dev/null && busybox --help 2>&1 | head -1 | grep -q BusyBox || missing+=("${entry%%:*}") ;;
-    *) [ -e "$path" ] || missing+=("${entry%%:*}") ;;
-  esac
+  [ -e "$path" ] || missing+=("${entry%%:*}")
 done
 
 if [ ${#missing[@]} -gt 0 ]; then
