@@ -20,6 +20,42 @@ const create = async (name: string, spec: Body = {}) => {
   return reply.body;
 };
 
+describe('load balancers', () => {
+  const refused = async (spec: Body, message: RegExp) => {
+    const reply = await post('refused', spec);
+    assert.equal(reply.code, 422, reply.text);
+    assert.match(reply.body.message, message);
+  };
+  const only = /may only be used when `type` is 'LoadBalancer'/;
+
+  it('their fields are refused elsewhere, and when malformed', async () => {
+    await refused({ loadBalancerClass: 'podwire.io/lb' }, only);
+    await refused({ loadBalancerSourceRanges: ['10.0.0.0/8'] }, only);
+    await refused({ allocateLoadBalancerNodePorts: false }, only);
+    await refused({ type: 'LoadBalancer', loadBalancerClass: 'not a class' }, /spec\.loadBalancerClass: Invalid value/);
+    const ranges = ['10.0.0.0/8', '10.0.0.0/99'];
+    await refused(
+      { type: 'LoadBalancer', loadBalancerSourceRanges: ranges },
+      /loadBalancerSourceRanges\[1\]: Invalid value/,
+    );
+  });
+
+  it('the class is chosen once; a change of the type lets it and the node ports go', async () => {
+    const spec = { type: 'LoadBalancer', loadBalancerClass: 'podwire.io/lb', allocateLoadBalancerNodePorts: false };
+    const made = await create('classy', spec);
+    assert.equal(made.spec.ports[0].nodePort, undefined);
+    const headers = { 'content-type': 'application/merge-patch+json' };
+    const patch = (body: Body) => server.call('PATCH', `${SERVICES}/classy`, { body, headers });
+    for (const loadBalancerClass of ['example.com/other', null]) {
+      const reply = await patch({ spec: { loadBalancerClass } });
+      assert.equal(reply.code, 422, reply.text);
+      assert.match(reply.body.message, /spec\.loadBalancerClass: Invalid value.*may not change once set/);
+    }
+    const { body } = await patch({ spec: { type: 'ClusterIP' } });
+    assert.deepEqual([body.spec.loadBalancerClass, body.spec.allocateLoadBalancerNodePorts], [undefined, undefined]);
+  });
+});
+
 describe('cluster addresses', () => {
   it('are allocated in the upper band, with the defaults of Kubernetes', async () => {
     const { spec } = await create('plain');

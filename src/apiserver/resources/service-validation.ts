@@ -14,6 +14,7 @@ import {
 } from '../validation/field.ts';
 import { validateLabels } from '../validation/meta.ts';
 import { dns1123Label, dns1123Subdomain, portName, portNumber } from '../validation/names.ts';
+import { validateLoadBalancer, validateLoadBalancerUpdate } from './load-balancer-validation.ts';
 import { hasClusterIp, opensNodePorts, type ServiceSpecDraft } from './service-types.ts';
 
 type Spec = ServiceSpecDraft;
@@ -37,6 +38,7 @@ export function validateService(spec: Spec, at: Path): FieldErrors {
   if (headless && opensNodePorts(spec.type))
     errors.push(invalid(at.child('clusterIPs').index(0), 'None', `may not be set to 'None' for ${spec.type} services`));
   errors.push(...validateClusterIps(spec, at), ...validateServicePorts(spec, at.child('ports')));
+  errors.push(...validateLoadBalancer(spec, at));
   if (spec.selector) errors.push(...validateLabels(spec.selector, at.child('selector')));
   const timeout = spec.sessionAffinityConfig?.clientIP?.timeoutSeconds;
   if (timeout !== undefined && (timeout <= 0 || timeout > 86_400))
@@ -135,8 +137,8 @@ function validateServicePorts(spec: Spec, at: Path): FieldError[] {
 }
 
 export function validateServiceUpdate(spec: Spec, old: Spec, at: Path): FieldErrors {
-  if (!hasClusterIp(spec.type) || !hasClusterIp(old.type)) return [];
-  const errors: FieldError[] = [];
+  const errors: FieldError[] = [...validateLoadBalancerUpdate(spec, old, at)];
+  if (!hasClusterIp(spec.type) || !hasClusterIp(old.type)) return errors;
   const before = old.clusterIPs ?? [];
   const now = spec.clusterIPs ?? [];
   if (before[0] && now[0] !== before[0])

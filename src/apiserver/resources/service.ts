@@ -220,7 +220,10 @@ function dropUnused(spec: Spec, old: Spec): void {
   }
   if (!needsHealthCheckPort(spec) && needsHealthCheckPort(old) && spec.healthCheckNodePort === old.healthCheckNodePort)
     delete spec.healthCheckNodePort;
-  if (spec.type !== 'LoadBalancer' && old.type === 'LoadBalancer') delete spec.allocateLoadBalancerNodePorts;
+  if (spec.type !== 'LoadBalancer' && old.type === 'LoadBalancer') {
+    for (const field of ['allocateLoadBalancerNodePorts', 'loadBalancerClass'] as const)
+      if (spec[field] === old[field]) delete spec[field];
+  }
 }
 
 function externalAddresses(spec: Spec, status: ServiceDraft['status']): string {
