@@ -1,6 +1,6 @@
 /** What the end-to-end tests share: cluster names, the command line as a user calls it, and the proof that nothing is left. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after } from 'node:test';
@@ -22,6 +22,13 @@ export function clusterName(what: string): string {
   names.push(name);
   return name;
 }
+
+/** Also when the file breaks off, its runner gives up on it or someone presses Ctrl-C. */
+process.once('exit', () => {
+  for (const name of names.filter((one) => existsSync(clusterPaths(one).run)))
+    spawnSync(PODWIRE, ['down', '--name', name]);
+});
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 
 /** Takes down what failed tests of this file left running. */
 export async function removeLeftovers(): Promise<void> {
