@@ -2,8 +2,9 @@
  * Gives Services of type LoadBalancer their addresses, from the pools of the ConfigMap kube-system/podwire-load-balancer and
  * the cluster's default pool. The nodes announce them (node/announce).
  *
- * The Services' status is the only store: at a start every address in it is noted before the first one is given out. One
- * Service at a time, and an address is kept from the decision on, also while the write fails, so none is given twice.
+ * The Services' status is the only store: at a start every address in it is noted before the first one is given out. An
+ * address is taken in the turn in which it is chosen and kept from then on, also while the write fails, so none is given
+ * twice however many Services are worked on.
  */
 import { isIp, parseIp } from '../../base/ip.ts';
 import type { Startable } from '../../base/startable.ts';
@@ -29,6 +30,8 @@ export interface LoadBalancerOptions {
 
 export const CONFIG_MAP = { namespace: 'kube-system', name: 'podwire-load-balancer' } as const;
 const POOLS_KEY = 'pools';
+/** Services written at the same time: the server puts their writes into one commit. */
+const WORKERS = 16;
 
 export class LoadBalancerController implements Startable {
   readonly #context: ControllerContext;
@@ -56,7 +59,7 @@ export class LoadBalancerController implements Startable {
     });
     this.#events = new EventRecorder({ client, log, clock, component: 'podwire-load-balancer' });
     const reconcile = tolerant((key) => this.#reconcile(key));
-    this.#queue = new WorkQueue({ name: 'load-balancer', log, clock, reconcile });
+    this.#queue = new WorkQueue({ name: 'load-balancer', log, clock, reconcile, workers: WORKERS });
     this.#readPools(undefined);
   }
 
