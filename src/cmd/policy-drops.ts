@@ -55,7 +55,10 @@ async function readNode(
   signal.addEventListener('abort', end, { once: true });
   const past: Drop[] = [];
   try {
-    for await (const line of createInterface({ input: socket })) {
+    const lines = createInterface({ input: socket });
+    // A socket that is destroyed has no end that the lines could see.
+    socket.once('close', () => lines.close());
+    for await (const line of lines) {
       const value = JSON.parse(line) as Drop | { live: true };
       if (follow && !('live' in value)) show(value);
       else if ('live' in value && !follow) break;

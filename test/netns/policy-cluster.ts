@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { silentLogger } from '../../src/base/log.ts';
 import { FakeClient } from '../../src/kube/fake-client.ts';
 import { Informer } from '../../src/kube/informer.ts';
-import type { Draft, KindMap, Namespace, NetworkPolicy, Pod } from '../../src/kube/types.ts';
+import type { ClusterNetworkPolicy, Draft, KindMap, Namespace, NetworkPolicy, Pod } from '../../src/kube/types.ts';
 import { type AttachedPod, PolicyController, type PolicyControllerOptions } from '../../src/node/policy/controller.ts';
 import { type Elements, setDeclarations } from '../../src/node/policy/elements.ts';
 import { readKernelState } from '../../src/node/policy/kernel-state.ts';
@@ -12,7 +12,7 @@ import { table } from '../../src/node/policy/render.ts';
 import { namespaces, podObjects } from '../../src/node/policy/testing-matrix.ts';
 import { eventually, type LabNode, nodeOf } from './policy-lab.ts';
 
-type Written = Namespace | NetworkPolicy | Pod;
+type Written = Namespace | NetworkPolicy | ClusterNetworkPolicy | Pod;
 
 export class PolicyCluster implements AsyncDisposable {
   readonly client = new FakeClient();
@@ -37,6 +37,13 @@ export class PolicyCluster implements AsyncDisposable {
     for (const policy of policies) await this.create(policy);
   }
 
+  async replaceClusterPolicies(policies: readonly ClusterNetworkPolicy[]): Promise<void> {
+    for (const { metadata } of (await this.client.list('ClusterNetworkPolicy')).items) {
+      await this.client.delete('ClusterNetworkPolicy', metadata);
+    }
+    for (const policy of policies) await this.create(policy);
+  }
+
   async startAgent(node: LabNode, options: Partial<PolicyControllerOptions> = {}): Promise<Agent> {
     const agent = new Agent(this.client, node, options);
     this.#agents.set(node.name, agent);
@@ -56,12 +63,18 @@ export class PolicyCluster implements AsyncDisposable {
   }
 
   async state() {
-    const [pods, spaces, policies] = await Promise.all([
+    const [pods, spaces, policies, clusterPolicies] = await Promise.all([
       this.client.list('Pod'),
       this.client.list('Namespace'),
       this.client.list('NetworkPolicy'),
+      this.client.list('ClusterNetworkPolicy'),
     ]);
-    return { pods: pods.items, namespaces: spaces.items, policies: policies.items };
+    return {
+      pods: pods.items,
+      namespaces: spaces.items,
+      policies: policies.items,
+      clusterPolicies: clusterPolicies.items,
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -84,6 +97,7 @@ export class Agent {
         pods: new Informer('Pod', common),
         namespaces: new Informer('Namespace', common),
         policies: new Informer('NetworkPolicy', common),
+        clusterPolicies: new Informer('ClusterNetworkPolicy', common),
       },
       ...options,
     });
@@ -101,12 +115,13 @@ export class Agent {
 
 export function modelOf(
   nodeName: string,
-  state: { pods: readonly Pod[]; namespaces: readonly Namespace[]; policies: readonly NetworkPolicy[] },
+  state: Awaited<ReturnType<PolicyCluster['state']>>,
   attached: readonly AttachedPod[] = [],
 ): PolicyModel {
   const model = new PolicyModel({ nodeName });
   for (const namespace of state.namespaces) model.setNamespace(namespace);
   for (const policy of state.policies) model.setPolicy(policy);
+  for (const policy of state.clusterPolicies) model.setClusterPolicy(policy);
   for (const pod of state.pods) model.setPod(pod);
   for (const { ips, ...pod } of attached) model.attach({ ...pod, addresses: ips as never });
   model.settle();

@@ -8,6 +8,7 @@ import { PolicyModel } from '../../src/node/policy/model.ts';
 import { PolicyReconciler } from '../../src/node/policy/reconciler.ts';
 import { renderReplacement, renderTable, table } from '../../src/node/policy/render.ts';
 import { randomCluster, randomNamespace, randomPod, randomPolicy } from '../../src/node/policy/testing.ts';
+import { randomClusterPolicies, randomClusterPolicy } from '../../src/node/policy/testing-cluster.ts';
 import { assertKernel } from './policy-cluster.ts';
 import { LabNode, skip } from './policy-lab.ts';
 
@@ -44,6 +45,16 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       (model) =>
         model.deletePolicy(keyOf(policy)),
   ),
+  randomClusterPolicy.map(
+    (policy): Step =>
+      (model) =>
+        void model.setClusterPolicy(policy),
+  ),
+  randomClusterPolicy.map(
+    (policy): Step =>
+      (model) =>
+        model.deleteClusterPolicy(policy.metadata.name),
+  ),
   randomNamespace.map(
     (namespace): Step =>
       (model) =>
@@ -66,6 +77,7 @@ function randomModel(): PolicyModel {
   for (const namespace of state!.namespaces) model.setNamespace(namespace);
   for (const pod of state!.pods) model.setPod(pod);
   for (const policy of state!.policies) model.setPolicy(policy);
+  for (const policy of fc.sample(randomClusterPolicies, 1)[0]!) model.setClusterPolicy(policy);
   model.settle();
   return model;
 }

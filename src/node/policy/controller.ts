@@ -12,7 +12,8 @@ import type { Logger } from '../../base/log.ts';
 import type { Startable } from '../../base/startable.ts';
 import type { InformerHandler } from '../../kube/informer.ts';
 import { keyOf } from '../../kube/names.ts';
-import type { Namespace, NetworkPolicy, Pod } from '../../kube/types.ts';
+import type { ClusterNetworkPolicy, Namespace, NetworkPolicy, Pod } from '../../kube/types.ts';
+import type { Problem } from './compile.ts';
 import { PolicyModel } from './model.ts';
 import { canonicalAddresses } from './pod-facts.ts';
 import { type Applied, type NftablesAccess, PolicyReconciler } from './reconciler.ts';
@@ -41,13 +42,20 @@ export interface PolicyControllerOptions {
     readonly pods: PolicyInformer<Pod>;
     readonly namespaces: PolicyInformer<Namespace>;
     readonly policies: PolicyInformer<NetworkPolicy>;
+    /** Absent where the API server does not know the kind. */
+    readonly clusterPolicies?: PolicyInformer<ClusterNetworkPolicy>;
   };
   /** A context of its own in the node's namespace: it is busy while a long transaction runs. */
   readonly nft: NftablesAccess;
   readonly log: Logger;
   /** For events on policies that cannot be enforced as they are. */
   readonly events?: {
-    event(object: NetworkPolicy, type: 'Normal' | 'Warning', reason: string, message: string): void;
+    event(
+      object: NetworkPolicy | ClusterNetworkPolicy,
+      type: 'Normal' | 'Warning',
+      reason: string,
+      message: string,
+    ): void;
   };
   /** The pods whose interfaces exist already, from the network plugin's own store; asked once, before the first rules. */
   readonly attachments?: () => readonly AttachedPod[] | Promise<readonly AttachedPod[]>;
@@ -97,9 +105,14 @@ export class PolicyController implements Startable {
 
   /** Resolves when the kernel has the rules of everything the informers know. */
   async start(signal: AbortSignal): Promise<void> {
-    const { pods, namespaces, policies } = this.#options.informers;
+    const { pods, namespaces, policies, clusterPolicies } = this.#options.informers;
     const attached = this.#options.attachments?.() ?? [];
-    await Promise.all([pods.start(signal), namespaces.start(signal), policies.start(signal)]);
+    await Promise.all([
+      pods.start(signal),
+      namespaces.start(signal),
+      policies.start(signal),
+      clusterPolicies?.start(signal),
+    ]);
     for (const pod of await attached) this.#attach(pod);
     this.#listen(signal);
     await this.#firstApply(signal);
@@ -109,7 +122,7 @@ export class PolicyController implements Startable {
   }
 
   #listen(signal: AbortSignal): void {
-    const { pods, namespaces, policies } = this.#options.informers;
+    const { pods, namespaces, policies, clusterPolicies } = this.#options.informers;
     const changed = () => {
       if (this.#isReady) this.#runner.trigger();
     };
@@ -123,10 +136,22 @@ export class PolicyController implements Startable {
       changed();
     };
     const setPolicy = (policy: NetworkPolicy, before?: NetworkPolicy) => {
-      this.#setPolicy(policy, before);
+      this.#tellProblems(policy, before, this.#model.setPolicy(policy).problems);
+      changed();
+    };
+    const setClusterPolicy = (policy: ClusterNetworkPolicy, before?: ClusterNetworkPolicy) => {
+      this.#tellProblems(policy, before, this.#model.setClusterPolicy(policy).problems);
       changed();
     };
     const removals = [
+      clusterPolicies?.addHandler({
+        onAdd: setClusterPolicy,
+        onUpdate: (before, after) => setClusterPolicy(after, before),
+        onDelete: (policy) => {
+          this.#model.deleteClusterPolicy(policy.metadata.name);
+          changed();
+        },
+      }),
       namespaces.addHandler({
         onAdd: setNamespace,
         onUpdate: (_, after) => setNamespace(after),
@@ -153,25 +178,29 @@ export class PolicyController implements Startable {
       }),
     ];
     const stop = () => {
-      for (const remove of removals) remove();
+      for (const remove of removals) remove?.();
     };
     signal.addEventListener('abort', stop, { once: true });
   }
 
-  #setPolicy(policy: NetworkPolicy, before: NetworkPolicy | undefined): void {
-    const { problems } = this.#model.setPolicy(policy);
+  /** Once for each new content: an event on the policy, where its author looks. */
+  #tellProblems<T extends NetworkPolicy | ClusterNetworkPolicy>(
+    policy: T,
+    before: T | undefined,
+    problems: readonly Problem[],
+  ): void {
     if (problems.length === 0) return;
     if (before && JSON.stringify(before.spec) === JSON.stringify(policy.spec)) return;
     const text = problems.map(({ field, message }) => `${field}: ${message}`).join('; ');
     this.#log.warn(
       { policy: keyOf(policy), problems },
-      'a policy cannot be enforced as it is; what is not understood grants nothing',
+      'a policy cannot be enforced as it is; what is not understood fails closed',
     );
     this.#options.events?.event(
       policy,
       'Warning',
       'PolicyNotEnforceable',
-      `Not understood, so it grants nothing: ${text}`,
+      `Not understood, so it fails closed: ${text}`,
     );
   }
 

@@ -32,6 +32,7 @@ function declarations(): Record<string, SetDeclaration> {
     result[`${direction}4`] = { kind: 'map', body: 'type ipv4_addr : classid;' };
     result[`${direction}6`] = { kind: 'map', body: 'type ipv6_addr : classid;' };
     const peer = 'typeof meta priority . meta mark';
+    tierDeclarations(result, direction);
     set(`${direction}_any`, `${peer};`);
     set(`${direction}_protocol`, `${peer} . meta l4proto;`);
     set(`${direction}_port`, `${peer} . meta l4proto . th dport;`);
@@ -49,9 +50,37 @@ function declarations(): Record<string, SetDeclaration> {
   return result;
 }
 
+/** The tiers of ClusterNetworkPolicy: maps to the verdicts of `tierCodes`. */
+function tierDeclarations(result: Record<string, SetDeclaration>, direction: 'ingress' | 'egress'): void {
+  const map = (name: string, body: string) => {
+    result[name] = { kind: 'map', body };
+  };
+  const peer = 'typeof meta priority . meta mark';
+  for (const tier of ['admin', 'baseline']) {
+    map(`${tier}_${direction}4`, 'type ipv4_addr : classid;');
+    map(`${tier}_${direction}6`, 'type ipv6_addr : classid;');
+  }
+  map(`tier_${direction}_any`, `${peer} : meta mark;`);
+  map(`tier_${direction}_protocol`, `${peer} . meta l4proto : meta mark;`);
+  map(`tier_${direction}_port`, `${peer} . meta l4proto . th dport : meta mark;`);
+  map(`tier_${direction}_range`, `${peer} . meta l4proto . th dport : meta mark; flags interval;`);
+  if (direction === 'ingress') return;
+  for (const [family, ip] of [
+    ['4', 'ip'],
+    ['6', 'ip6'],
+  ] as const) {
+    const block = `typeof meta priority . ${ip} daddr`;
+    map(`tier_egress_block${family}`, `${block} : meta mark; flags interval;`);
+    map(`tier_egress_blockport${family}`, `${block} . meta l4proto . th dport : meta mark; flags interval;`);
+  }
+}
+
 /** Every set and map by name, in the order of the rendered table. */
 export const setDeclarations: Readonly<Record<string, SetDeclaration>> = declarations();
 export type SetName = string;
+
+/** What the maps of the tiers say, in `meta mark` where the identity was: numbers that no identity has. */
+export const tierCodes = { accept: 2, deny: 3, pass: 4 } as const;
 
 /** 4 or 6, the last letter of the names of sets that hold addresses. */
 export function familyOfAddress(address: string): 4 | 6 {

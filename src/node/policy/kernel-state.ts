@@ -41,7 +41,8 @@ function readElements(set: { readonly [key: string]: Json }): Map<string, string
       elements.set(hasRanges(String(set['name'])) ? withRange(key) : key, '');
     } else {
       const [key, value] = element as readonly [Json, Json];
-      elements.set(readKey(key), set['map'] === 'classid' ? readClass(value) : String(value));
+      const text = hasRanges(String(set['name'])) ? withRange(readKey(key)) : readKey(key);
+      elements.set(text, set['map'] === 'classid' ? readClass(value) : String(value));
     }
   }
   return elements;
@@ -100,15 +101,21 @@ function asObject(value: Json | undefined): { readonly [key: string]: Json } | u
     : undefined;
 }
 
+const tierMaps = ['admin', 'baseline'].flatMap((tier) =>
+  ['ingress4', 'ingress6', 'egress4', 'egress6'].map((side) => `${tier}_${side}`),
+);
+
 /** What must change to come from the kernel's state to the wanted one, garbage told apart from what is revoked. */
 export function takeoverChanges(elements: Elements, kernel: KernelState): ElementChange[] {
   const classes = valuesOf(elements, ['ingress4', 'ingress6', 'egress4', 'egress6']);
+  const tierClasses = valuesOf(elements, tierMaps);
   const identities = valuesOf(elements, ['identity4', 'identity6']);
   return elements.difference(kernel.sets).map((change) => {
-    if (change.after !== undefined || !/^(in|e)gress_/.test(change.set)) return change;
+    if (change.after !== undefined || !/^(tier_)?(in|e)gress_/.test(change.set)) return change;
     const [policyClass, peer] = change.key.split(' . ') as [string, string];
-    const namesIdentity = /_(any|protocol|port|range)$/.test(change.set) && peer !== '1';
-    const garbage = !classes.has(policyClass) || (namesIdentity && !identities.has(peer));
+    const isTier = change.set.startsWith('tier_');
+    const namesIdentity = /_(any|protocol|port|range)$/.test(change.set) && peer !== (isTier ? '0' : '1');
+    const garbage = !(isTier ? tierClasses : classes).has(policyClass) || (namesIdentity && !identities.has(peer));
     return { ...change, garbage };
   });
 }

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseIp } from '../../base/ip.ts';
 import { keyOf } from '../../kube/names.ts';
-import type { Namespace, NetworkPolicy, Pod } from '../../kube/types.ts';
+import type { ClusterNetworkPolicy, Namespace, NetworkPolicy, Pod } from '../../kube/types.ts';
 import type { Attachment } from './addresses.ts';
 import { setDeclarations } from './elements.ts';
 import { PolicyModel } from './model.ts';
@@ -11,11 +11,13 @@ import { type ClusterState, evaluator } from './oracle.ts';
 import { renderTable } from './render.ts';
 import { simulate } from './simulate.ts';
 import { packetAddresses, packetPorts, randomCluster, randomNamespace, randomPod, randomPolicy } from './testing.ts';
+import { randomClusterPolicies, randomClusterPolicy } from './testing-cluster.ts';
 
 function modelOf(nodeName: string, state: ClusterState): PolicyModel {
   const model = new PolicyModel({ nodeName });
   for (const namespace of state.namespaces) model.setNamespace(namespace);
   for (const policy of state.policies) model.setPolicy(policy);
+  for (const policy of state.clusterPolicies ?? []) model.setClusterPolicy(policy);
   for (const pod of state.pods) model.setPod(pod);
   model.settle();
   return model;
@@ -57,6 +59,18 @@ test('the rendered rules do what the oracle says, over random clusters and packe
   assert.ok(denied > probed / 50 && denied < probed / 2, `${denied} of ${probed} denied: the clusters prove little`);
 });
 
+test('with ClusterNetworkPolicies too', () => {
+  let denied = 0;
+  let probed = 0;
+  const some = fc.subarray([...allProbes], { minLength: 60, maxLength: 60 });
+  const agrees = fc.property(randomCluster, randomClusterPolicies, some, (state, clusterPolicies, probes) => {
+    denied += compare({ ...state, clusterPolicies }, probes);
+    probed += probes.length;
+  });
+  fc.assert(agrees, { numRuns: 1000 });
+  assert.ok(denied > probed / 50 && denied < probed / 1.2, `${denied} of ${probed} denied: the clusters prove little`);
+});
+
 test('and over every packet of a few clusters', () => {
   fc.assert(
     fc.property(randomCluster, (state) => void compare(state, allProbes)),
@@ -67,6 +81,7 @@ test('and over every packet of a few clusters', () => {
 /** What happens to a cluster, and to its picture that a fresh start is made from. */
 type Change =
   | { readonly what: 'set pod' | 'delete pod' | 'attach' | 'detach'; readonly object: Pod }
+  | { readonly what: 'set cluster' | 'delete cluster'; readonly object: ClusterNetworkPolicy }
   | { readonly what: 'set policy' | 'delete policy'; readonly object: NetworkPolicy }
   | { readonly what: 'set namespace' | 'delete namespace'; readonly object: Namespace }
   | { readonly what: 'settle' };
@@ -75,6 +90,7 @@ type Picture = Map<string, object>;
 const change: fc.Arbitrary<Change> = fc.oneof(
   fc.record({ what: fc.constantFrom('set pod', 'set pod', 'delete pod', 'attach', 'detach'), object: randomPod }),
   fc.record({ what: fc.constantFrom('set policy', 'set policy', 'delete policy'), object: randomPolicy }),
+  fc.record({ what: fc.constantFrom('set cluster', 'set cluster', 'delete cluster'), object: randomClusterPolicy }),
   fc.record({ what: fc.constantFrom('set namespace', 'set namespace', 'delete namespace'), object: randomNamespace }),
   fc.constant<Change>({ what: 'settle' }),
 );
@@ -95,6 +111,11 @@ function applyChange(each: Change, model: PolicyModel, picture: Picture): void {
     case 'delete policy':
       picture.delete(key);
       return model.deletePolicy(keyOf(each.object));
+    case 'set cluster':
+      return void model.setClusterPolicy(each.object);
+    case 'delete cluster':
+      picture.delete(key);
+      return model.deleteClusterPolicy(each.object.metadata.name);
     case 'set namespace':
       return model.setNamespace(each.object);
     case 'delete namespace':
@@ -150,6 +171,7 @@ test('any sequence of changes ends in the state of a fresh start, and the differ
       pods: objectsOf(state, 'pod'),
       namespaces: objectsOf(state, 'namespace'),
       policies: objectsOf(state, 'policy'),
+      clusterPolicies: objectsOf(state, 'cluster'),
     });
     for (const attachment of objectsOf<Attachment>(state, 'attached')) fresh.attach(attachment);
     for (const { uid } of objectsOf<Attachment>(state, 'detached')) fresh.detach(uid, []);

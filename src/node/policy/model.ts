@@ -8,7 +8,7 @@
 import { type IpAddress, ipToBigInt } from '../../base/ip.ts';
 
 import { type Labels, matches } from '../../kube/selectors.ts';
-import type { Namespace, NetworkPolicy, Pod } from '../../kube/types.ts';
+import type { ClusterNetworkPolicy, Namespace, NetworkPolicy, Pod } from '../../kube/types.ts';
 import { AddressTable, type Attachment } from './addresses.ts';
 import { blockContains } from './blocks.ts';
 import {
@@ -23,18 +23,25 @@ import {
   usedNamedPorts,
 } from './classes.ts';
 import { type CompiledPolicy, compilePolicy, type Direction } from './compile.ts';
+import { type CompiledClusterPolicy, type Tier, tiers } from './compile-cluster.ts';
 import { Elements, familyOfAddress, formatClass } from './elements.ts';
 import { Numbers } from './numbers.ts';
 import { type Identity, type PeerGroup, PeerRegistry } from './peers.ts';
 import { type PodFacts, podFacts } from './pod-facts.ts';
 import { noPorts, type PortName, protocols, unionPorts } from './ports.ts';
+import type { TierClass } from './tier-classes.ts';
+import { TierModel } from './tier-model.ts';
 
 interface PodState {
   facts: PodFacts;
-  identity: Identity | undefined;
+  /** Its namespace is known and it has addresses of its own: a peer that selectors can mean. */
+  isPeer: boolean;
   ingress: PolicyClass | undefined;
   egress: PolicyClass | undefined;
+  tiers: TierClasses;
 }
+
+type TierClasses = Partial<Record<`${Tier}_${Direction}`, TierClass>>;
 
 const directions = ['ingress', 'egress'] as const satisfies readonly Direction[];
 
@@ -56,14 +63,26 @@ export class PolicyModel {
   readonly #classesByPolicy = new Map<string, Set<PolicyClass>>();
   readonly #groupUsers = new Map<PeerGroup, Set<PolicyClass>>();
   readonly #podPortClasses = new Set<PolicyClass>();
+  /** Each counts as one use of the identity. */
   readonly #identityOfAddress = new Map<IpAddress, Identity>();
 
   readonly #dirtyPods = new Set<string>();
   readonly #dirtyClasses = new Set<PolicyClass>();
   readonly #dirtyPairs = new Map<PolicyClass, Set<Identity>>();
   readonly #dirtyAddresses = new Set<IpAddress>();
-  readonly #peers = new PeerRegistry((group, identity) => this.#dirtyMember(group, identity));
+  readonly #peers = new PeerRegistry(
+    (group, identity) => this.#dirtyMember(group, identity),
+    (identity) => this.#tiers.identityAppeared(identity),
+  );
   readonly #addresses = new AddressTable((address) => this.#dirtyAddresses.add(address));
+  readonly #tiers = new TierModel({
+    elements: this.elements,
+    peers: this.#peers,
+    onPolicies: () => this.#dirtyLocal(),
+    onNetworks: () => {
+      for (const address of this.#identityOfAddress.keys()) this.#dirtyAddresses.add(address);
+    },
+  });
 
   constructor(options: { readonly nodeName: string }) {
     this.#nodeName = options.nodeName;
@@ -78,6 +97,8 @@ export class PolicyModel {
     this.#namespaceLabels.set(name, text);
     this.#peers.setNamespace(name, labels);
     if (isNew) this.#dirtyNamespace(name);
+    // Subjects of ClusterNetworkPolicies are chosen by the labels of namespaces.
+    else for (const uid of this.#localByNamespace.get(name) ?? []) this.#dirtyPods.add(uid);
   }
 
   deleteNamespace(name: string): void {
@@ -110,6 +131,20 @@ export class PolicyModel {
     this.#dirtySelected(before);
   }
 
+  /** Takes a ClusterNetworkPolicy over and returns it compiled, with its problems. */
+  setClusterPolicy(policy: ClusterNetworkPolicy): CompiledClusterPolicy {
+    return this.#tiers.setPolicy(policy);
+  }
+
+  /** Absent is fine. */
+  deleteClusterPolicy(name: string): void {
+    this.#tiers.deletePolicy(name);
+  }
+
+  #dirtyLocal(): void {
+    for (const uids of this.#localByNamespace.values()) for (const uid of uids) this.#dirtyPods.add(uid);
+  }
+
   #dirtySelected(policy: CompiledPolicy): void {
     for (const uid of this.#localByNamespace.get(policy.namespace) ?? []) {
       if (matches(policy.podSelector, this.#pods.get(uid)!.facts.labels)) this.#dirtyPods.add(uid);
@@ -125,7 +160,7 @@ export class PolicyModel {
     if (known && sameFacts(known.facts, facts)) return;
     if (known) known.facts = facts;
     else {
-      this.#pods.set(uid, { facts, identity: undefined, ingress: undefined, egress: undefined });
+      this.#pods.set(uid, { facts, isPeer: false, ingress: undefined, egress: undefined, tiers: {} });
       this.#uidOf.set(key, uid);
       addTo(this.#podsByNamespace, namespace, uid);
       for (const address of this.#addresses.addressesOf(uid)) this.#dirtyAddresses.add(address);
@@ -148,7 +183,7 @@ export class PolicyModel {
     this.#uidOf.delete(state.facts.key);
     removeFrom(this.#podsByNamespace, state.facts.namespace, uid);
     removeFrom(this.#localByNamespace, state.facts.namespace, uid);
-    this.#replace(state, undefined, {});
+    this.#replace(state, {}, {});
   }
 
   /** Whether the API's object of this pod is known. */
@@ -176,16 +211,18 @@ export class PolicyModel {
   settle(): void {
     for (const uid of this.#dirtyPods) this.#settlePod(uid);
     this.#dirtyPods.clear();
+    for (const address of this.#dirtyAddresses) this.#settleAddress(address);
+    this.#dirtyAddresses.clear();
     for (const each of this.#dirtyClasses) if (each.refs > 0) this.#rebuild(each);
     for (const each of this.#dirtyClasses) if (each.refs === 0) this.#discard(each);
     this.#dirtyClasses.clear();
+    this.#tiers.settleClasses(() => this.#peers.identities());
     this.#peers.collect();
     for (const [each, identities] of this.#dirtyPairs) {
       for (const identity of identities) this.#settlePair(each, identity);
     }
     this.#dirtyPairs.clear();
-    for (const address of this.#dirtyAddresses) this.#settleAddress(address);
-    this.#dirtyAddresses.clear();
+    this.#tiers.settlePairs();
   }
 
   #settlePod(uid: string): void {
@@ -199,27 +236,40 @@ export class PolicyModel {
     this.#addresses.claim(uid, live ? facts.addresses : []);
     if (local) addTo(this.#localByNamespace, facts.namespace, uid);
     else removeFrom(this.#localByNamespace, facts.namespace, uid);
-    const known = live && this.#peers.hasNamespace(facts.namespace);
-    const identity = known ? this.#peers.acquireIdentity(facts) : undefined;
+    state.isPeer = live && this.#peers.hasNamespace(facts.namespace);
     const classes = local ? this.#acquireClasses(facts) : {};
-    this.#replace(state, identity, classes);
+    this.#replace(state, classes, local ? this.#acquireTiers(facts) : {});
     for (const address of this.#addresses.addressesOf(uid)) this.#dirtyAddresses.add(address);
   }
 
   /** Gives a pod what was acquired for it and releases what it had. */
   #replace(
     state: PodState,
-    identity: Identity | undefined,
     classes: { ingress?: PolicyClass | undefined; egress?: PolicyClass | undefined },
+    tierClasses: TierClasses,
   ): void {
     const before = { ...state };
-    state.identity = identity;
-    if (before.identity) this.#peers.releaseIdentity(before.identity);
+    state.tiers = tierClasses;
+    for (const old of Object.values(before.tiers)) this.#tiers.release(old);
     for (const direction of directions) {
       state[direction] = classes[direction];
       const old = before[direction];
       if (old && --old.refs === 0) this.#dirtyClasses.add(old);
     }
+  }
+
+  /** None while the pod's namespace is not known: nobody can say then whose subject it is. */
+  #acquireTiers(facts: PodFacts): TierClasses {
+    const labels = this.#peers.namespaceLabels(facts.namespace);
+    const result: TierClasses = {};
+    if (!labels) return result;
+    for (const tier of tiers) {
+      for (const direction of directions) {
+        const acquired = this.#tiers.acquire(tier, direction, facts, labels);
+        if (acquired) result[`${tier}_${direction}`] = acquired;
+      }
+    }
+    return result;
   }
 
   #acquireClasses(facts: PodFacts): { ingress: PolicyClass | undefined; egress: PolicyClass | undefined } {
@@ -305,6 +355,7 @@ export class PolicyModel {
   }
 
   #dirtyMember(group: PeerGroup, identity: Identity): void {
+    this.#tiers.memberChanged(group, identity);
     for (const each of this.#groupUsers.get(group) ?? []) this.#dirtyPair(each, identity);
   }
 
@@ -331,16 +382,26 @@ export class PolicyModel {
     const family = familyOfAddress(address);
     const owner = this.#addresses.owner(address);
     const pod = owner && owner !== 'contested' ? this.#pods.get(owner.uid) : undefined;
-    const identity = pod?.identity;
+    const before = this.#identityOfAddress.get(address);
+    const identity = pod?.isPeer ? this.#peers.acquireIdentity(pod.facts, this.#tiers.networksOf(address)) : undefined;
+    if (before) this.#peers.releaseIdentity(before);
     this.#write(`identity${family}`, address, identity && String(identity.number));
     const unsure = !pod && (this.#addresses.isAttached(address) || this.#claimedHere(address));
     for (const direction of directions) {
       const number = unsure ? isolated : pod?.[direction]?.number;
-      this.#write(`${direction}${family}`, address, number === undefined ? undefined : formatClass(number));
+      this.#writeClass(`${direction}${family}`, address, number);
+      this.#writeClass(`admin_${direction}${family}`, address, pod?.tiers[`admin_${direction}`]?.number);
+      // NetworkPolicies have the last word about the pods that they isolate.
+      const baseline = number === undefined ? pod?.tiers[`baseline_${direction}`]?.number : undefined;
+      this.#writeClass(`baseline_${direction}${family}`, address, baseline);
     }
-    const judged = unsure || pod?.ingress || pod?.egress;
+    const judged = unsure || pod?.ingress || pod?.egress || Object.keys(pod?.tiers ?? {}).length > 0;
     this.#write(`self${family}`, `${address} . ${address}`, judged ? '' : undefined);
     this.#placeIdentity(address, identity);
+  }
+
+  #writeClass(set: string, address: IpAddress, number: number | undefined): void {
+    this.#write(set, address, number === undefined ? undefined : formatClass(number));
   }
 
   #claimedHere(address: IpAddress): boolean {

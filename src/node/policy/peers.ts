@@ -5,6 +5,7 @@
  */
 import { type Labels, matches } from '../../kube/selectors.ts';
 import type { PodPeers } from './compile.ts';
+import type { NetworkPeer } from './compile-cluster.ts';
 import { Numbers } from './numbers.ts';
 import type { NamedPort, PodFacts } from './pod-facts.ts';
 import { demandedLabels, labelText, SelectorIndex } from './selector-index.ts';
@@ -15,12 +16,14 @@ export interface Identity {
   readonly namespace: string;
   readonly labels: Labels;
   readonly namedPorts: readonly NamedPort[];
-  /** Pods that have it; 0 when it is about to go. */
+  /** The networks of ClusterNetworkPolicies that its addresses are in, by `NetworkPeer.key`. */
+  readonly networks: readonly string[];
+  /** Addresses that have it; 0 when it is about to go. */
   refs: number;
 }
 
 export interface PeerGroup {
-  readonly peers: PodPeers;
+  readonly peers: PodPeers | NetworkPeer;
   readonly members: Set<Identity>;
   refs: number;
 }
@@ -31,23 +34,40 @@ export class PeerRegistry {
   readonly #byNamespace = new Map<string, Set<Identity>>();
   readonly #byLabel = new Map<string, Set<Identity>>();
   readonly #groups = new Map<string, PeerGroup>();
+  readonly #networkGroups = new Map<string, PeerGroup>();
   readonly #index = new SelectorIndex<PeerGroup>();
   readonly #namespaces = new Map<string, Labels>();
   /** Identities without pods, until `collect`: they often come back within the same change. */
   readonly #unused = new Set<Identity>();
   readonly #onChange: (group: PeerGroup, identity: Identity) => void;
 
-  /** `onChange` is told of each identity that entered or left a group that existed before. */
-  constructor(onChange: (group: PeerGroup, identity: Identity) => void) {
+  readonly #onIdentity: (identity: Identity) => void;
+
+  /**
+   * `onChange` is told of each identity that entered or left a group that existed before, `onIdentity` of each that is new,
+   * and of each that is gone (then it has no `refs`).
+   */
+  constructor(
+    onChange: (group: PeerGroup, identity: Identity) => void,
+    onIdentity: (identity: Identity) => void = () => {},
+  ) {
     this.#onChange = onChange;
+    this.#onIdentity = onIdentity;
   }
 
-  acquireIdentity(facts: PodFacts): Identity {
-    let identity = this.#identities.get(facts.identityKey);
+  identities(): Iterable<Identity> {
+    return this.#identities.values();
+  }
+
+  /** For one address of a pod, which is in these networks. */
+  acquireIdentity(facts: PodFacts, networks: readonly string[] = []): Identity {
+    const key = networks.length ? JSON.stringify([facts.identityKey, ...networks]) : facts.identityKey;
+    let identity = this.#identities.get(key);
     if (!identity) {
       identity = {
-        key: facts.identityKey,
-        number: this.#numbers.acquire(facts.identityKey),
+        key,
+        number: this.#numbers.acquire(key),
+        networks,
         namespace: facts.namespace,
         labels: facts.labels,
         namedPorts: facts.namedPorts,
@@ -70,14 +90,40 @@ export class PeerRegistry {
       this.#numbers.release(identity.key);
       this.#identities.delete(identity.key);
       for (const [map, key] of this.#placesOf(identity)) removeFrom(map, key, identity);
-      for (const group of this.#index.candidates(identity.namespace, identity.labels)) {
+      for (const group of this.#groupsNear(identity)) {
         if (group.members.delete(identity)) this.#onChange(group, identity);
       }
+      this.#onIdentity(identity);
     }
     this.#unused.clear();
   }
 
-  acquireGroup(peers: PodPeers): PeerGroup {
+  *#groupsNear(identity: Identity): Generator<PeerGroup> {
+    yield* this.#index.candidates(identity.namespace, identity.labels);
+    for (const network of identity.networks) {
+      const group = this.#networkGroups.get(network);
+      if (group) yield group;
+    }
+  }
+
+  acquireGroup(peers: PodPeers | NetworkPeer): PeerGroup {
+    return peers.kind === 'network' ? this.#acquireNetwork(peers) : this.#acquirePods(peers);
+  }
+
+  #acquireNetwork(peers: NetworkPeer): PeerGroup {
+    let group = this.#networkGroups.get(peers.key);
+    if (!group) {
+      group = { peers, members: new Set(), refs: 0 };
+      this.#networkGroups.set(peers.key, group);
+      for (const identity of this.#identities.values()) {
+        if (identity.networks.includes(peers.key)) group.members.add(identity);
+      }
+    }
+    group.refs++;
+    return group;
+  }
+
+  #acquirePods(peers: PodPeers): PeerGroup {
     let group = this.#groups.get(peers.key);
     if (!group) {
       group = { peers, members: new Set(), refs: 0 };
@@ -91,12 +137,21 @@ export class PeerRegistry {
 
   releaseGroup(group: PeerGroup): void {
     if (--group.refs > 0) return;
-    this.#groups.delete(group.peers.key);
-    this.#index.delete(scopeOf(group.peers), group.peers.podSelector, group);
+    const { peers } = group;
+    if (peers.kind === 'network') {
+      this.#networkGroups.delete(peers.key);
+      return;
+    }
+    this.#groups.delete(peers.key);
+    this.#index.delete(scopeOf(peers), peers.podSelector, group);
   }
 
   hasNamespace(name: string): boolean {
     return this.#namespaces.has(name);
+  }
+
+  namespaceLabels(name: string): Labels | undefined {
+    return this.#namespaces.get(name);
   }
 
   /** Sets a namespace's labels; undefined when it is gone. Only its own identities are looked at. */
@@ -111,7 +166,8 @@ export class PeerRegistry {
   #enter(identity: Identity): void {
     this.#identities.set(identity.key, identity);
     for (const [map, key] of this.#placesOf(identity)) addTo(map, key, identity);
-    for (const group of this.#index.candidates(identity.namespace, identity.labels)) this.#review(group, identity);
+    for (const group of this.#groupsNear(identity)) this.#review(group, identity);
+    this.#onIdentity(identity);
   }
 
   #review(group: PeerGroup, identity: Identity): void {
@@ -123,6 +179,7 @@ export class PeerRegistry {
   }
 
   #belongs({ peers }: PeerGroup, identity: Identity): boolean {
+    if (peers.kind === 'network') return identity.networks.includes(peers.key);
     if (!matches(peers.podSelector, identity.labels)) return false;
     if ('name' in peers.namespaces) return peers.namespaces.name === identity.namespace;
     const labels = this.#namespaces.get(identity.namespace);

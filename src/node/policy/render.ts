@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import { MASQUERADE_MARK } from '../../base/packet-marks.ts';
 import { everyone } from './classes.ts';
 import type { Direction } from './compile.ts';
-import { type Elements, logGroup, setDeclarations, tableName } from './elements.ts';
+import { type Elements, logGroup, setDeclarations, tableName, tierCodes } from './elements.ts';
 
 export const table = `inet ${tableName}`;
 const masquerade = `0x${MASQUERADE_MARK.toString(16)}`;
@@ -68,6 +68,74 @@ ${logging ? `    ${logRule(direction)}\n` : ''}    counter name ${direction}_den
   }`;
 }
 
+/** Who the local pod of a direction is. */
+function ownAddress(direction: Direction, family: 4 | 6): string {
+  return `${family === 4 ? 'ip' : 'ip6'} ${direction === 'ingress' ? 'daddr' : 'saddr'}`;
+}
+
+/** One direction of a packet: the Admin tier, then NetworkPolicies; for pods that none of them isolates the Baseline tier. */
+function sideChain(direction: Direction, family: 4 | 6): string {
+  const side = `${direction}${family}`;
+  return `
+  chain side_${side} {
+    meta priority set ${ownAddress(direction, family)} map @admin_${side} goto admin_${side}
+    goto policies_${side}
+  }`;
+}
+
+function policiesChain(direction: Direction, family: 4 | 6): string {
+  const side = `${direction}${family}`;
+  const own = ownAddress(direction, family);
+  return `
+  chain policies_${side} {
+    meta priority set ${own} map @${side} goto judge_${side}
+    meta priority set ${own} map @baseline_${side} goto baseline_${side}
+  }`;
+}
+
+/** Does what the tier says; what it leaves goes to the next one. Everything changed is put back first. */
+function tierChains(tier: 'admin' | 'baseline', direction: Direction, family: 4 | 6): string {
+  const side = `${direction}${family}`;
+  const name = `${tier}_${side}`;
+  const body = (mark: string) => {
+    const restore = `meta mark set ${mark} meta priority set none`;
+    return `    jump tier_${side}
+    meta mark ${tierCodes.accept} ${restore} return
+    meta mark ${tierCodes.deny} goto ${direction}_drop
+    ${restore}${tier === 'admin' ? ` goto policies_${side}` : ''}`;
+  };
+  return `
+  chain ${name} {
+    meta mark & ${masquerade} == ${masquerade} goto ${name}_masquerade
+${body('0x0')}
+  }
+  chain ${name}_masquerade {
+${body(masquerade)}
+  }`;
+}
+
+/** Leaves the verdict's code in the mark, or the peer's identity when the tier says nothing about it. */
+function tierLookup(direction: Direction, family: 4 | 6): string {
+  const ip = family === 4 ? 'ip' : 'ip6';
+  const peer = `${ip} ${direction === 'ingress' ? 'saddr' : 'daddr'}`;
+  const sets = `tier_${direction}`;
+  const pair = 'meta priority . meta mark';
+  const port = 'meta l4proto . th dport';
+  const block = [
+    `    meta mark 0x0 meta mark set meta priority . ${peer} . ${port} map @${sets}_blockport${family}`,
+    `    meta mark 0x0 meta mark set meta priority . ${peer} map @${sets}_block${family}`,
+  ];
+  return `
+  chain tier_${direction}${family} {
+    meta mark set 0x0
+    meta mark set ${peer} map @identity${family}
+    meta mark set ${pair} . ${port} map @${sets}_port
+    meta mark set ${pair} . ${port} map @${sets}_range
+    meta mark set ${pair} . meta l4proto map @${sets}_protocol
+    meta mark set ${pair} map @${sets}_any
+${direction === 'egress' ? `${block.join('\n')}\n` : ''}  }`;
+}
+
 /** Copies of denied packets for `PolicyDrops`: few, so that a flood of them costs no more than its drops. */
 function logRule(direction: Direction): string {
   return `limit rate 50/second burst 100 packets log prefix "${direction}" group ${logGroup} snaplen 128`;
@@ -79,14 +147,20 @@ function chains(logging: boolean): string {
     return `
   chain forward${family} {
     ${ip} saddr . ${ip} daddr @self${family} accept
-    meta priority set ${ip} saddr map @egress${family} jump judge_egress${family}
-    meta priority set ${ip} daddr map @ingress${family} jump judge_ingress${family}
+    jump side_egress${family}
+    jump side_ingress${family}
   }`;
   });
   const judges = (['egress', 'ingress'] as const).flatMap((direction) => [
     ruleChains(direction, logging),
-    judgeChains(direction, 4),
-    judgeChains(direction, 6),
+    ...([4, 6] as const).flatMap((family) => [
+      judgeChains(direction, family),
+      tierLookup(direction, family),
+      tierChains('baseline', direction, family),
+      policiesChain(direction, family),
+      tierChains('admin', direction, family),
+      sideChain(direction, family),
+    ]),
   ]);
   return `  counter ingress_denied { }
   counter egress_denied { }${judges.join('')}${forward.join('')}

@@ -5,7 +5,7 @@
 import { ipToBigInt, parseIp } from '../../base/ip.ts';
 import { everyone } from './classes.ts';
 import type { Direction } from './compile.ts';
-import { type Elements, familyOfAddress } from './elements.ts';
+import { type Elements, familyOfAddress, tierCodes } from './elements.ts';
 
 export interface SimulatedPacket {
   readonly saddr: string;
@@ -24,11 +24,45 @@ export function simulate(elements: Elements, packet: SimulatedPacket): Simulated
   const daddr = parseIp(packet.daddr);
   const family = familyOfAddress(saddr);
   if (elements.get(`self${family}`, `${saddr} . ${daddr}`) !== undefined) return 'accept';
-  const egress = elements.get(`egress${family}`, saddr);
-  if (egress !== undefined && !allows(elements, 'egress', egress, daddr, packet)) return { drop: 'egress' };
-  const ingress = elements.get(`ingress${family}`, daddr);
-  if (ingress !== undefined && !allows(elements, 'ingress', ingress, saddr, packet)) return { drop: 'ingress' };
+  if (!side(elements, 'egress', saddr, daddr, packet)) return { drop: 'egress' };
+  if (!side(elements, 'ingress', daddr, saddr, packet)) return { drop: 'ingress' };
   return 'accept';
+}
+
+/** The tiers in their order; whether the packet passes. */
+function side(elements: Elements, direction: Direction, own: string, peer: string, packet: SimulatedPacket): boolean {
+  const place = `${direction}${familyOfAddress(own)}`;
+  const admin = tierVerdict(elements, elements.get(`admin_${place}`, own), direction, peer, packet);
+  if (admin !== 'pass') return admin === 'accept';
+  const policies = elements.get(place, own);
+  if (policies !== undefined) return allows(elements, direction, policies, peer, packet);
+  return tierVerdict(elements, elements.get(`baseline_${place}`, own), direction, peer, packet) !== 'deny';
+}
+
+function tierVerdict(
+  elements: Elements,
+  tierClass: string | undefined,
+  direction: Direction,
+  peer: string,
+  { l4proto, dport }: SimulatedPacket,
+): keyof typeof tierCodes {
+  if (tierClass === undefined) return 'pass';
+  const family = familyOfAddress(peer);
+  const identity = elements.get(`identity${family}`, peer) ?? '0';
+  const exact = (set: string, ...fields: (string | number)[]) =>
+    elements.get(`tier_${direction}_${set}`, [tierClass, ...fields].join(' . '));
+  const ranged = (set: string, ...fields: (string | number)[]) =>
+    [...elements.entries(`tier_${direction}_${set}`)].find(([key]) => inRanges(key, [tierClass, ...fields]))?.[1];
+  const found =
+    exact('port', identity, l4proto, dport) ??
+    ranged('range', identity, l4proto, dport) ??
+    exact('protocol', identity, l4proto) ??
+    exact('any', identity) ??
+    (identity === '0' && direction === 'egress'
+      ? (ranged(`blockport${family}`, peer, l4proto, dport) ?? ranged(`block${family}`, peer))
+      : undefined);
+  const names = Object.keys(tierCodes) as (keyof typeof tierCodes)[];
+  return names.find((name) => String(tierCodes[name]) === found) ?? 'pass';
 }
 
 function allows(
