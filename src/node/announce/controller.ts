@@ -183,7 +183,8 @@ export class AnnounceController implements Startable {
   #tick(): void {
     if (this.#stopped) return;
     const now = this.#clock.now();
-    if (now - this.#lastTick > FENCE_MS) this.#peers.forgive(now);
+    const late = now - this.#lastTick - BEAT_MS;
+    if (late > BEAT_MS) this.#peers.excuse(late, now);
     this.#lastTick = now;
     if (this.#addresses.size > 0) {
       if (!this.#link) this.#openLink();

@@ -157,6 +157,10 @@ test('peers live while they are heard, and are believed in at first', () => {
   assert.equal(peers.heard('b', false, 1300), false);
   assert.equal(peers.heard('stranger', true, 1300), false);
   assert.deepEqual(peers.live(1300), ['a']);
+  peers.heard('a', true, 2000);
+  assert.deepEqual(peers.live(3500), []);
+  peers.excuse(1000, 3500);
+  assert.deepEqual(peers.live(3500), ['a'], 'a second of the silence was our own sleep');
   peers.forgive(5000);
   assert.deepEqual(peers.live(5500), ['a', 'c']);
   peers.setCandidates(new Set(['c']), 5500);

@@ -33,7 +33,12 @@ export class Peers {
     return before !== active;
   }
 
-  /** Nobody is blamed for the silence so far: it was this process that slept. */
+  /** The last milliseconds do not count as silence: it was this process that slept and did not hear. */
+  excuse(ms: number, now: number): void {
+    for (const peer of this.#peers.values()) peer.lastAlive = Math.min(now, peer.lastAlive + ms);
+  }
+
+  /** Nobody is blamed for any silence so far. */
   forgive(now: number): void {
     for (const peer of this.#peers.values()) peer.lastAlive = now;
   }
