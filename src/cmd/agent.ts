@@ -8,6 +8,7 @@
  */
 import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { systemClock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import { familyOf } from '../base/ip.ts';
 import { createLogger, type Logger } from '../base/log.ts';
@@ -15,6 +16,7 @@ import { EventRecorder } from '../kube/events.ts';
 import { HttpClient } from '../kube/http-client.ts';
 import { Informer } from '../kube/informer.ts';
 import { apiPath, apiResources } from '../kube/names.ts';
+import { isNotFound } from '../kube/status.ts';
 import type { Node } from '../kube/types.ts';
 import { Conntrack } from '../linux/conntrack.ts';
 import { watchLogGroup } from '../linux/nflog.ts';
@@ -75,6 +77,7 @@ const KUBELET_PORT = 10250;
 /** UDP: other nodes' agents ask how new the Service rules are. */
 const SYNC_PORT = 10250;
 const LEAK_CHECK_MS = 60_000;
+const RETRY_MS = 200;
 
 export function runAgent(options: AgentOptions): Promise<void> {
   const log = createLogger('agent', { node: options.nodeName });
@@ -85,7 +88,8 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   const { nodeName, nodeIp, state } = options;
   mkdirSync(state, { recursive: true });
   const client = HttpClient.fromKubeconfig(options.kubeconfig, `podwire-agent/${nodeName}`);
-  const informers = createInformers(client, log, nodeName);
+  const hasClusterPolicies = await servesClusterPolicies(client, log, signal);
+  const informers = createInformers(client, log, nodeName, hasClusterPolicies);
   const events = new EventRecorder({ client, component: 'kubelet', host: nodeName, log });
 
   // A packet out of the window of a busy connection must not make the node send a reset (kubernetes/kubernetes#94861).
@@ -99,7 +103,12 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   const conntrack = Conntrack.open();
   const policy = new PolicyController({
     nodeName,
-    informers: { pods: informers.pods, namespaces: informers.namespaces, policies: informers.policies },
+    informers: {
+      pods: informers.pods,
+      namespaces: informers.namespaces,
+      policies: informers.policies,
+      ...(informers.clusterPolicies ? { clusterPolicies: informers.clusterPolicies } : {}),
+    },
     nft: Nftables.open(),
     log: log.child({ component: 'policy' }),
     events,
@@ -112,6 +121,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
       pods: informers.pods.list(),
       namespaces: informers.namespaces.list(),
       policies: informers.policies.list(),
+      clusterPolicies: informers.clusterPolicies?.list() ?? [],
       nodes: informers.nodes.list(),
     }),
     watch: watchLogGroup,
@@ -252,7 +262,25 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   log.info({ podCidrs: ipam.podCidrs }, 'the node is up');
 }
 
-function createInformers(client: HttpClient, log: Logger, nodeName: string) {
+/**
+ * Whether the API server serves ClusterNetworkPolicy: elsewhere it is a CustomResourceDefinition that may not be there. Only
+ * a clear no counts; while there is no answer the agent waits, because starting without them would open holes.
+ */
+async function servesClusterPolicies(client: HttpClient, log: Logger, signal: AbortSignal): Promise<boolean> {
+  const { group, version } = apiResources.ClusterNetworkPolicy;
+  for (;;) {
+    try {
+      await client.text({ method: 'GET', path: `/apis/${group}/${version}` });
+      return true;
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      log.debug({ error }, `asking for ${group}: ${messageOf(error)}`);
+      await systemClock.sleep(RETRY_MS, signal);
+    }
+  }
+}
+
+function createInformers(client: HttpClient, log: Logger, nodeName: string, hasClusterPolicies: boolean) {
   const all = { client, log };
   return {
     nodes: new Informer('Node', all),
@@ -262,6 +290,7 @@ function createInformers(client: HttpClient, log: Logger, nodeName: string) {
     slices: new Informer('EndpointSlice', all),
     namespaces: new Informer('Namespace', all),
     policies: new Informer('NetworkPolicy', all),
+    ...(hasClusterPolicies ? { clusterPolicies: new Informer('ClusterNetworkPolicy', all) } : {}),
   };
 }
 
