@@ -536,3 +536,24 @@ test('readiness gates: a condition that somebody else writes at the same time is
   const pod = await lab.eventually('web', (one) => restarted(1)(one) && ready(one));
   assert.ok(condition('lb')(pod));
 });
+
+test('a pod that a controller marked as not ready is told right again, but not without end', async (t) => {
+  const lab = await Lab.start(t);
+  await lab.create('web');
+  await lab.eventually('web', ready);
+  const mark = async () => {
+    const pod = await lab.get('web');
+    const conditions = pod.status!.conditions!.map((one) => (one.type === 'Ready' ? { ...one, status: 'False' } : one));
+    await lab.client.updateStatus('Pod', { ...pod, status: { ...pod.status, conditions } });
+  };
+  await mark();
+  await lab.eventually('web', ready);
+  await mark();
+  for (let i = 0; i < 20; i++) {
+    await lab.clock.advance(10);
+    await sleep(1);
+  }
+  assert.equal(ready(await lab.get('web')), false, 'at most one answer a second');
+  await lab.clock.advance(1000);
+  await lab.eventually('web', ready);
+});

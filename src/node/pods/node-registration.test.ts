@@ -92,3 +92,31 @@ test('a second start takes over the node and its lease', async () => {
   );
   controller.abort();
 });
+
+test('a node that somebody else marked says at once that it is alive; its own writes it does not answer', async () => {
+  const { client, clock, controller, network, registration, ready } = setUp();
+  network.ready = true;
+  await registration.start(controller.signal);
+  await clock.advance(10);
+  const writes = () => client.writes.filter((write) => write.includes('node-1')).length;
+  const own = await client.get('Node', { name: 'node-1' });
+  const before = writes();
+  registration.nodeChanged(own);
+  await clock.advance(10);
+  assert.equal(writes(), before);
+
+  const conditions = own.status!.conditions!.map((one) => ({ ...one, status: 'Unknown' }));
+  registration.nodeChanged(await client.updateStatus('Node', { ...own, status: { ...own.status, conditions } }));
+  await clock.advance(10);
+  assert.equal((await ready())?.status, 'True');
+  const after = writes();
+  registration.nodeChanged({ ...own, status: { ...own.status, conditions } });
+  await clock.advance(10);
+  assert.equal(writes(), after, 'an older object is no news');
+
+  await client.delete('Node', { name: 'node-1' });
+  registration.nodeChanged(undefined);
+  await clock.advance(2000);
+  assert.equal((await ready())?.status, 'True', 'a deleted node registers anew');
+  controller.abort();
+});
