@@ -22,7 +22,7 @@ packages=(
 )
 command -v kubectl >/dev/null || packages+=(kubernetes-client:/usr/bin/kubectl)
 if [ "${1:-}" = test ]; then
-  packages+=(etcd-server:/usr/bin/etcd skopeo:/usr/bin/skopeo conntrack:/usr/sbin/conntrack)
+  packages+=(skopeo:/usr/bin/skopeo)
 fi
 
 missing=()

@@ -34,6 +34,8 @@ export async function pullImage(image: string, { name }: Named): Promise<void> {
   const skopeo = findProgram('skopeo');
   if (!skopeo) throw new UserError('skopeo is not on the PATH', { hint: 'run: apt-get install skopeo', exitCode: 3 });
   const full = formatReference(reference);
+  // As Docker does: a registry on this machine may speak plain HTTP.
+  const plain = /^(localhost|127\.|\[::1\])/.test(reference.registry) ? ['--src-tls-verify=false'] : [];
   const archive = `${cluster.paths.run}/pull-${process.pid}.tar`;
   const progress = new Progress();
   progress.step(`fetching ${full}`);
@@ -43,6 +45,7 @@ export async function pullImage(image: string, { name }: Named): Promise<void> {
       'copy',
       '--insecure-policy',
       '--quiet',
+      ...plain,
       `docker://${full}`,
       `oci-archive:${archive}`,
     ]);

