@@ -27,7 +27,7 @@ export interface NfLogOptions {
 /** Enough for the longest IPv4 header, or IPv6 with some extensions, and the ports. */
 const defaultCopyBytes = 128;
 
-/** Receives until closed. Throws KernelError: EBUSY when somebody else receives the group. */
+/** Receives until closed. Throws KernelError: EPERM also when somebody else receives the group. */
 export function watchLogGroup({ group, copyBytes, onPacket, onLost, ns }: NfLogOptions): Monitor {
   const socket = NetlinkSocket.open(NETLINK_NETFILTER, ns);
   try {

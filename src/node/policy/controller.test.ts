@@ -7,6 +7,7 @@ import { Informer } from '../../kube/informer.ts';
 import type { Draft, KindMap } from '../../kube/types.ts';
 import { PolicyController, type PolicyControllerOptions } from './controller.ts';
 import { namespaceObject, podObject, policyObject } from './testing.ts';
+import { clusterPolicyObject } from './testing-cluster.ts';
 
 /** Takes every transaction down; fails when told to. */
 class RecordingNft {
@@ -119,4 +120,30 @@ test('a policy that is not understood gets one event, not one per resync', async
   await sleep(20);
   assert.equal(events.length, 1);
   assert.match(events[0]!, /^Warning PolicyNotEnforceable .*spec\.ingress\[0\]\.ports\[0\]\.protocol/);
+});
+
+test('a ClusterNetworkPolicy that is not understood gets an event and fails closed', async (t) => {
+  const events: string[] = [];
+  const client = new FakeClient();
+  const informer = new Informer('ClusterNetworkPolicy', { client, log: silentLogger });
+  const common = { client, log: silentLogger };
+  const { nft } = await started(t, {
+    informers: {
+      pods: new Informer('Pod', common),
+      namespaces: new Informer('Namespace', common),
+      policies: new Informer('NetworkPolicy', common),
+      clusterPolicies: informer,
+    },
+    events: { event: (object, _type, reason, message) => events.push(`${object.kind} ${reason} ${message}`) },
+  });
+  await client.create('Namespace', namespaceObject('x') as Draft<KindMap['Namespace']>);
+  await client.create('Pod', pod('a', '10.0.0.1') as Draft<KindMap['Pod']>);
+  const odd = clusterPolicyObject('odd', { ingress: [{ action: 'Deny', from: [{ nodes: {} }] }] });
+  await client.create('ClusterNetworkPolicy', odd as Draft<KindMap['ClusterNetworkPolicy']>);
+  await sleep(40);
+  assert.equal(events.length, 1);
+  assert.match(events[0]!, /^ClusterNetworkPolicy PolicyNotEnforceable .*spec\.ingress\[0\]\.from\[0\]/);
+  const text = nft.texts.join('');
+  assert.match(text, /admin_ingress4 \{ 10\.0\.0\.1 : /);
+  assert.match(text, /tier_ingress_any \{ [0-9a-f]+:[0-9a-f]+ \. 0 : 3/, 'everybody is denied');
 });

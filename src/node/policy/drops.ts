@@ -66,6 +66,7 @@ const kept = 256;
 const mostCounted = 1000;
 /** How long a picture of the cluster serves, milliseconds. */
 const pictureMs = 1000;
+const retryMs = 2000;
 
 const protocolNames: ReadonlyMap<number, string> = new Map([
   [1, 'ICMP'],
@@ -88,6 +89,7 @@ export class PolicyDrops implements Startable {
   readonly #listeners = new Set<(drop: Drop) => void>();
   readonly #counts = new Map<string, number>();
   #picture: Picture | undefined;
+  #warned = false;
 
   constructor(options: PolicyDropsOptions) {
     this.#options = options;
@@ -96,11 +98,26 @@ export class PolicyDrops implements Startable {
 
   /** Never rejects: without log groups denied packets are still counted, by the table's own counters. */
   async start(signal: AbortSignal): Promise<void> {
+    if (this.#watch(signal)) return;
+    // A former life of the agent may hold the group a moment longer.
+    void this.#watchLater(signal).catch(() => {});
+  }
+
+  async #watchLater(signal: AbortSignal): Promise<void> {
+    do await this.#clock.sleep(retryMs, signal);
+    while (!this.#watch(signal));
+  }
+
+  #watch(signal: AbortSignal): boolean {
     try {
       const watch = this.#options.watch({ group: logGroup, onPacket: (packet) => this.#take(packet) });
       signal.addEventListener('abort', () => watch.close(), { once: true });
+      return true;
     } catch (error) {
-      this.#options.log.warn({ error }, `denied packets cannot be shown on this node: ${messageOf(error)}`);
+      const level = this.#warned ? 'debug' : 'warn';
+      this.#warned = true;
+      this.#options.log[level]({ error }, `denied packets cannot be shown on this node now: ${messageOf(error)}`);
+      return false;
     }
   }
 
