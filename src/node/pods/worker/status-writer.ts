@@ -33,6 +33,7 @@ export class StatusWriter {
   /** The resourceVersion that our last write gave the pod. */
   #writtenVersion = 0;
   #repairedAt = Number.NEGATIVE_INFINITY;
+  #lookAgain = false;
   #wanted: { pod: Pod; status: PodStatus } | undefined;
   #writing: Promise<void> | undefined;
   #gone = false;
@@ -56,7 +57,12 @@ export class StatusWriter {
    * controller marks the pods of a silent node; when the agent speaks again, it alone knows better.)
    */
   #repairs(pod: Pod, status: PodStatus): boolean {
-    if (this.#wanted || Number(pod.metadata.resourceVersion) <= this.#writtenVersion) return false;
+    if (this.#wanted) {
+      // The pod may be newer than what the answer will be: it is looked at again when that is known.
+      this.#lookAgain = true;
+      return false;
+    }
+    if (Number(pod.metadata.resourceVersion) <= this.#writtenVersion) return false;
     const shown = pod.status?.conditions ?? [];
     const isShown = (type: string, value: string) => shown.some((one) => one.type === type && one.status === value);
     if (status.conditions?.every((condition) => isShown(condition.type, condition.status)) ?? true) return false;
@@ -108,6 +114,9 @@ export class StatusWriter {
       }
     }
     this.#writing = undefined;
+    if (!this.#lookAgain) return;
+    this.#lookAgain = false;
+    this.#options.onConflict();
   }
 
   #patch(pod: Pod, status: PodStatus): Promise<Pod> {
