@@ -3,6 +3,7 @@
  * containerd. The file runs itself again inside a network, mount and PID namespace of its own: nothing can leave that
  * network, and whatever is started dies with the namespace's first process.
  */
+
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
@@ -16,6 +17,7 @@ import { after, before, suite, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type CommandResult, runCommand } from '../../src/base/command.ts';
 import { runningPod, type StreamingServers, startStreamingServers } from '../contract/streaming-servers.ts';
+import { currentKubectlMissing } from '../kubectl-version.ts';
 import { removeCgroups, StreamingRuntime } from './streaming-runtime.ts';
 
 const INSIDE = 'PODWIRE_STREAMING_TEST_FOLDER';
@@ -110,7 +112,8 @@ function insideTests(folder: string): void {
     { name: 'spdy', kubectl: process.env[OLD_KUBECTL] ?? '', exec: 'SPDY/3.1', tunnel: 'SPDY/3.1' },
   ];
   for (const client of clients) {
-    const skip = client.kubectl ? false : 'no old kubectl: Debian’s kubernetes-client could not be downloaded';
+    const missing = client.kubectl ? false : 'no old kubectl: Debian’s kubernetes-client could not be downloaded';
+    const skip = client.name === 'websocket' ? currentKubectlMissing() : missing;
     suite(`kubectl over ${client.name}`, { skip }, () => clientTests(client));
   }
 

@@ -38,9 +38,12 @@ function messageOf(field: Schema, parent: string, name: string): string {
   return inner.type === 'object' ? shortName(inner as ObjectSchema) : '';
 }
 
+/** The others are CustomResourceDefinitions in Kubernetes: their clients speak JSON, there is no protobuf form of them. */
+const isBuiltIn = ({ group }: { group: string }) => group !== 'policy.networking.k8s.io';
+
 test('every field of every kind has its number', () => {
   assert.deepEqual(
-    kinds.flatMap((kind) => missing(kind.schema, kind.kind, new Set(), true)),
+    kinds.filter(isBuiltIn).flatMap((kind) => missing(kind.schema, kind.kind, new Set(), true)),
     [],
   );
 });

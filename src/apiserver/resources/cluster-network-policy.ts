@@ -112,7 +112,8 @@ function kindOf(version: Version): Kind {
     row: ({ metadata, spec }, now) => [metadata.name, spec.tier, spec.priority, age(metadata.creationTimestamp, now)],
     countsGenerations: true,
     status: {},
-    validate: ({ spec }, at) => validateSpec(spec, at.child('spec'), version),
+    validate: ({ spec }: Partial<Draft>, at) =>
+      spec ? validateSpec(spec, at.child('spec'), version) : [required(at.child('spec'))],
   });
 }
 
