@@ -12,7 +12,8 @@ import { distribution, type Metrics } from './metrics.ts';
 export const about = 'a three-node cluster: start to Ready, first answer through a Service, memory';
 
 const RUNS = 5;
-const SETTLE_MS = 5_000;
+/** Idle processes give memory back within this time. */
+const SETTLE_MS = 20_000;
 
 const MANIFESTS = `
 apiVersion: v1

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 declare const PODWIRE_BUNDLE: boolean | undefined;
 
 /** A small young generation: a node's process is idle most of the time, and there are many of them on one machine. */
-const NODE_OPTIONS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=2'];
+const NODE_OPTIONS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1', '--v8-pool-size=1'];
 
 let program: string | undefined;
 

@@ -308,6 +308,8 @@ function childEnvironment(): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = {};
   for (const name of kept) if (process.env[name] !== undefined) env[name] = process.env[name];
   env['PATH'] = [env['PATH'], '/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin'].filter(Boolean).join(':');
+  // One arena: threads that allocate little need none of their own.
+  env['MALLOC_ARENA_MAX'] = '1';
   env['NODE_COMPILE_CACHE'] ??= join(cacheRoot(), 'compile');
   return env;
 }

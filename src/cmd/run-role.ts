@@ -1,12 +1,7 @@
 /** Runs a long-lived role until it is told to end: by SIGTERM or SIGINT. */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { isAbort, messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { trimMalloc } from '../linux/malloc.ts';
-
-/** After the start, in milliseconds: by then everything has been listed once. */
-const SETTLED_MS = 2_000;
+import { giveIdleMemoryBack } from './idle-memory.ts';
 
 /** How long what is under way may take after the signal, in milliseconds. */
 const END_MS = 1_500;
@@ -27,21 +22,10 @@ export async function runRole(log: Logger, start: (signal: AbortSignal) => Promi
   });
   try {
     await start(stop.signal);
-    setTimeout(giveMemoryBack, SETTLED_MS).unref();
+    giveIdleMemoryBack(stop.signal);
   } catch (error) {
     if (stop.signal.aborted) return;
     log.error({ error }, messageOf(error));
     process.exit(1);
   }
-}
-
-/**
- * What the start needed once (module sources, first lists) stays in the heap of an idle process, because V8 collects only when
- * it allocates. One collection after the start takes 15 MB off each process.
- */
-function giveMemoryBack(): void {
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as (options: object) => void;
-  collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
-  trimMalloc();
 }
