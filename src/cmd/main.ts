@@ -15,7 +15,7 @@ Examples:
   podwire down --all                           take every cluster down, also after a crash
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused (not root, missing package, name in use).
-Documentation: https://www.npmjs.com/package/podwire and the docs folder of the package.`;
+Documentation: README.md and the docs folder of the package.`;
 
 export function buildProgram(): Command {
   const program = new Command('podwire')
