@@ -77,8 +77,6 @@ const KUBELET_PORT = 10250;
 /** UDP: other nodes' agents ask how new the Service rules are. */
 const SYNC_PORT = 10250;
 const LEAK_CHECK_MS = 60_000;
-/** A pod's start is over by then: writing its events does not compete with it for the processor. */
-const EVENTS_AFTER_MS = 300;
 const RETRY_MS = 200;
 
 export function runAgent(options: AgentOptions): Promise<void> {
@@ -92,7 +90,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   const client = HttpClient.fromKubeconfig(options.kubeconfig, `podwire-agent/${nodeName}`);
   const hasClusterPolicies = await servesClusterPolicies(client, log, signal);
   const informers = createInformers(client, log, nodeName, hasClusterPolicies);
-  const events = new EventRecorder({ client, component: 'kubelet', host: nodeName, log, delayMs: EVENTS_AFTER_MS });
+  const events = new EventRecorder({ client, component: 'kubelet', host: nodeName, log });
 
   // A packet out of the window of a busy connection must not make the node send a reset (kubernetes/kubernetes#94861).
   writeSysctl(undefined, 'net.netfilter.nf_conntrack_tcp_be_liberal', 1);

@@ -29,8 +29,6 @@ export interface EventRecorderOptions {
   readonly clock?: Clock;
   /** Events waiting to be written; default 1000. */
   readonly maxQueued?: number;
-  /** How long events wait before they are written, milliseconds; default 0. What they tell of is then under way undisturbed. */
-  readonly delayMs?: number;
 }
 
 /** Similar events within this window are folded into one after so many (client-go: 10 in 600 s). */
@@ -103,7 +101,7 @@ export class EventRecorder {
 
   async #drain(): Promise<void> {
     // Let the caller's turn end first: recording must not run the client's code inside it.
-    await (this.#options.delayMs ? this.#clock.sleep(this.#options.delayMs) : Promise.resolve());
+    await Promise.resolve();
     for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
       try {
         await this.#write(next);
