@@ -191,7 +191,10 @@ it(`random states: packets end as the oracle says (${STATES} states, seed ${SEED
       );
     },
   );
-  await fc.assert(property, { numRuns: STATES, seed: SEED, endOnFailure: true });
-  for (const kind of ['endpoints', 'reject', 'drop', 'pass']) assert.ok(kinds.get(kind), `no packet was to ${kind}`);
+  // Every kind of decision must have been met by a packet. Drops are rare in random states, so a run that saw none goes on.
+  const unmet = () => ['endpoints', 'reject', 'drop', 'pass'].filter((kind) => !kinds.get(kind));
+  for (let round = 0; round === 0 || (round < 20 && unmet().length > 0); round++)
+    await fc.assert(property, { numRuns: STATES, seed: SEED + round, endOnFailure: true });
+  assert.deepEqual(unmet(), [], 'no packet was to end so');
   assert.equal(rules.stats.failures, 0);
 });
