@@ -21,6 +21,7 @@ import { Rtnetlink } from '../src/linux/rtnetlink.ts';
 import { writeSysctl } from '../src/linux/sysctl.ts';
 import { ServicesController } from '../src/node/services/controller.ts';
 import { makeNode, makeService, makeSlice } from '../src/node/services/fixtures.ts';
+import { nftablesRules } from '../src/node/services/nftables/reconciler.ts';
 import { distribution, type Metrics } from './metrics.ts';
 import { Feed } from './services/feed.ts';
 import { renderShape, renderShapeChange, type ShapeService } from './services/kube-proxy-shape.ts';
@@ -120,7 +121,7 @@ function startedIn(ns: NetworkNamespace, feed: Feed, signal: AbortSignal, onComm
       pods: informer('Pod'),
       nodes: informer('Node'),
     },
-    nft: {
+    rules: nftablesRules({
       run(text) {
         nft.run(text);
         onCommit();
@@ -130,7 +131,7 @@ function startedIn(ns: NetworkNamespace, feed: Feed, signal: AbortSignal, onComm
         onCommit();
       },
       list: (what) => nft.list(what),
-    },
+    }),
     conntrack,
     podCidrs: ['10.244.0.0/16'],
     serviceCidrs: ['10.96.0.0/12'],

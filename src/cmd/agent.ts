@@ -48,6 +48,7 @@ import { DropServer } from '../node/policy/drop-server.ts';
 import { PolicyDrops } from '../node/policy/drops.ts';
 import { RoutesController } from '../node/routes/controller.ts';
 import { ServicesController } from '../node/services/controller.ts';
+import { nftablesRules } from '../node/services/nftables/reconciler.ts';
 import { renderAgentMetrics } from './agent-metrics.ts';
 import { containerdPid } from './containerd-process.ts';
 import { DROPS_SOCKET } from './policy-socket.ts';
@@ -158,7 +159,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
       pods: informers.ownPods,
       nodes: informers.nodes,
     },
-    nft: Nftables.open(),
+    rules: nftablesRules(Nftables.open()),
     conntrack,
     podCidrs: options.clusterCidr,
     serviceCidrs: options.serviceCidr,

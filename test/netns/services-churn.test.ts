@@ -9,9 +9,9 @@ import { join } from 'node:path';
 import { it } from 'node:test';
 import { silentLogger } from '../../src/base/log.ts';
 import { makeService, makeSlice } from '../../src/node/services/fixtures.ts';
-import { expectedListing, kernelListing } from '../../src/node/services/listing.ts';
 import { buildService, type NodeView, type ServiceModel } from '../../src/node/services/model.ts';
-import { ServicesReconciler } from '../../src/node/services/reconciler.ts';
+import { expectedListing, kernelListing } from '../../src/node/services/nftables/listing.ts';
+import { ServicesReconciler } from '../../src/node/services/nftables/reconciler.ts';
 import { ADDRESSES, NODE_ADDRESSES, PLACES, SERVER_PORTS, ServicesLab } from './services-lab.ts';
 
 const CONNECTS = Number(process.env['PODWIRE_CHURN'] ?? 3000);

@@ -17,8 +17,8 @@ import { Nftables } from '../../src/linux/nftables.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
 import { bindUdp, connectTcp, listenTcp } from '../../src/linux/sockets.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
-import type { ClusterAddresses } from '../../src/node/services/chains.ts';
 import type { Protocol } from '../../src/node/services/model.ts';
+import type { ClusterAddresses } from '../../src/node/services/rules.ts';
 
 export const NODE_ADDRESSES = ['192.0.2.1', '192.0.2.9', '2001:db8::1', '2001:db8::9'] as IpAddress[];
 

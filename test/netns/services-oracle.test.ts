@@ -7,12 +7,12 @@ import { after, before, it } from 'node:test';
 import fc from 'fast-check';
 import { silentLogger } from '../../src/base/log.ts';
 import { keyOf } from '../../src/kube/names.ts';
-import { canonicalListing, expectedListing, kernelListing } from '../../src/node/services/listing.ts';
 import { buildService, type NodeView, type Protocol, type ServiceModel } from '../../src/node/services/model.ts';
+import { canonicalListing, expectedListing, kernelListing } from '../../src/node/services/nftables/listing.ts';
+import { ServicesReconciler } from '../../src/node/services/nftables/reconciler.ts';
+import { renderRuleset } from '../../src/node/services/nftables/render.ts';
 import { type ClusterState, type Decision, decide, type Packet } from '../../src/node/services/oracle.ts';
 import { anyState, type RandomState, type Vocabulary } from '../../src/node/services/random-states.ts';
-import { ServicesReconciler } from '../../src/node/services/reconciler.ts';
-import { renderRuleset } from '../../src/node/services/render.ts';
 import {
   ADDRESSES,
   NODE_ADDRESSES,

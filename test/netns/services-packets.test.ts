@@ -5,9 +5,9 @@ import { silentLogger } from '../../src/base/log.ts';
 import type { EndpointSlice, Service } from '../../src/kube/types.ts';
 import { type EndpointSpec, makePod, makeService, makeSlice } from '../../src/node/services/fixtures.ts';
 import { buildHostPorts } from '../../src/node/services/host-ports.ts';
-import { expectedListing, kernelListing } from '../../src/node/services/listing.ts';
 import { buildService, type NodeView, type ServiceModel } from '../../src/node/services/model.ts';
-import { ServicesReconciler } from '../../src/node/services/reconciler.ts';
+import { expectedListing, kernelListing } from '../../src/node/services/nftables/listing.ts';
+import { ServicesReconciler } from '../../src/node/services/nftables/reconciler.ts';
 import { StaleFlows } from '../../src/node/services/stale-flows.ts';
 import {
   ADDRESSES,

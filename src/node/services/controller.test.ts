@@ -7,10 +7,11 @@ import { FakeClient } from '../../kube/fake-client.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { KindMap, KindName } from '../../kube/types.ts';
 import { ServicesController } from './controller.ts';
-import { FakeNft } from './fake-nft.ts';
 import { makeNode, makePod, makeService, makeSlice } from './fixtures.ts';
 import type { Listen } from './health.ts';
 import type { Problem } from './model.ts';
+import { FakeNft } from './nftables/fake-nft.ts';
+import { nftablesRules } from './nftables/reconciler.ts';
 
 const TABLE = 'ip podwire-services';
 
@@ -33,7 +34,7 @@ async function start(
       pods: informer('Pod'),
       nodes: informer('Node'),
     },
-    nft,
+    rules: nftablesRules(nft),
     podCidrs: ['10.244.0.0/16'],
     serviceCidrs: ['10.96.0.0/16'],
     log: silentLogger,

@@ -16,13 +16,11 @@ import type { Informer } from '../../kube/informer.ts';
 import { keyOf } from '../../kube/names.ts';
 import type { EndpointSlice, Node, Pod } from '../../kube/types.ts';
 import type { Conntrack } from '../../linux/conntrack.ts';
-import type { Nftables } from '../../linux/nftables.ts';
-import type { ClusterAddresses } from './chains.ts';
 import { Durations } from './durations.ts';
 import { HealthChecks, type Listen } from './health.ts';
 import { buildHostPorts, hasHostPorts, hostPortKey } from './host-ports.ts';
 import { buildService, type NodeView, type Problem, type ServiceModel } from './model.ts';
-import { type KeyedModel, ServicesReconciler } from './reconciler.ts';
+import type { ClusterAddresses, KeyedModel, OpenRules, ServiceRules } from './rules.ts';
 import { StaleFlows } from './stale-flows.ts';
 
 export interface ServicesInformers {
@@ -37,8 +35,8 @@ export interface ServicesInformers {
 export interface ServicesControllerOptions {
   readonly nodeName: string;
   readonly informers: ServicesInformers;
-  /** Opened in the node's namespace. */
-  readonly nft: Pick<Nftables, 'run' | 'runAsync' | 'list'>;
+  /** The mode of the proxy. */
+  readonly rules: OpenRules;
   readonly conntrack?: Pick<Conntrack, 'list' | 'delete' | 'deleteFlows' | 'count'> | undefined;
   /** The whole cluster's pod CIDRs, both families. */
   readonly podCidrs: readonly string[];
@@ -67,7 +65,7 @@ const ZONE_LABEL = 'topology.kubernetes.io/zone';
 export class ServicesController implements Startable {
   readonly #options: ServicesControllerOptions;
   readonly #clock: Clock;
-  readonly #reconciler: ServicesReconciler;
+  readonly #rules: ServiceRules;
   readonly #flows: StaleFlows | undefined;
   readonly #health: HealthChecks;
   readonly #runner: BoundedRunner;
@@ -87,7 +85,7 @@ export class ServicesController implements Startable {
   constructor(options: ServicesControllerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    const { log, nft, conntrack } = options;
+    const { log, conntrack } = options;
     this.#addresses = {
       podCidrs: options.podCidrs.map(parseCidr),
       serviceCidrs: options.serviceCidrs.map(parseCidr),
@@ -96,8 +94,7 @@ export class ServicesController implements Startable {
     this.#node = { name: options.nodeName, nodePortAddresses: [] };
     const { serviceCidrs } = this.#addresses;
     this.#flows = conntrack && new StaleFlows({ conntrack, serviceCidrs, log, clock: this.#clock });
-    this.#reconciler = new ServicesReconciler({
-      nft,
+    this.#rules = options.rules({
       flows: this.#flows,
       addresses: this.#addresses,
       log,
@@ -168,7 +165,7 @@ export class ServicesController implements Startable {
 
   setPodCidrs(podCidrs: readonly string[]): void {
     this.#addresses = { ...this.#addresses, podCidrs: podCidrs.map(parseCidr) };
-    this.#reconciler.setAddresses(this.#addresses);
+    this.#rules.setAddresses(this.#addresses);
     this.#runner.trigger();
   }
 
@@ -193,7 +190,7 @@ export class ServicesController implements Startable {
     if (keys.length === 0) this.#probe();
     const began = performance.now();
     const models = keys.map((key): KeyedModel => [key, this.#build(key)]);
-    await this.#reconciler.apply(models);
+    await this.#rules.apply(models);
     if (keys.length > 0) this.#syncMs.add(performance.now() - began);
     this.#syncs++;
     for (const [key, model] of models) this.#publish(key, model);
@@ -207,9 +204,9 @@ export class ServicesController implements Startable {
     const now = this.#clock.now();
     if (now - this.#lastProbe < PROBE_MS) return;
     this.#lastProbe = now;
-    if (this.#reconciler.isIntact()) return;
+    if (this.#rules.isIntact()) return;
     this.#options.log.warn({}, 'service rules were changed by somebody else: writing them anew');
-    this.#reconciler.invalidate();
+    this.#rules.invalidate();
   }
 
   #build(key: string): ServiceModel | undefined {
@@ -245,7 +242,7 @@ export class ServicesController implements Startable {
 
   /** The second transaction of removals, unless another sync comes first and takes it along. */
   #planSweep(): void {
-    if (this.#reconciler.leftovers === 0 || this.#sweep) return;
+    if (this.#rules.leftovers === 0 || this.#sweep) return;
     this.#sweep = this.#clock.after(SWEEP_MS, () => {
       this.#sweep = undefined;
       this.#runner.trigger();
@@ -261,17 +258,16 @@ export class ServicesController implements Startable {
 
   /** The endpoints that a frontend ("10.96.0.10 . tcp . 80") has in the kernel now, as "address . port". */
   endpointsOf(frontend: string): readonly string[] {
-    const placement = this.#reconciler.placements.get(frontend);
-    return placement ? [...placement.inside, ...placement.outside] : [];
+    return this.#rules.endpointsOf(frontend);
   }
 
   /** Counts, and durations in milliseconds of the last syncs. */
   get metrics() {
     return {
-      services: this.#reconciler.services,
-      frontends: this.#reconciler.frontends,
+      services: this.#rules.services,
+      frontends: this.#rules.frontends,
       syncs: this.#syncs,
-      ...this.#reconciler.stats,
+      ...this.#rules.stats,
       ...(this.#flows ? { flowPasses: this.#flows.stats.passes, flowsCleared: this.#flows.stats.cleared } : {}),
       syncMs: { p50: this.#syncMs.percentile(0.5), p99: this.#syncMs.percentile(0.99) },
     };

@@ -87,6 +87,13 @@ export function frontendKey(frontend: Pick<Frontend, 'address' | 'protocol' | 'p
   return `${frontend.address} . ${frontend.protocol} . ${frontend.port}`;
 }
 
+/** An endpoint as rules write it: "10.244.0.2 . 8080". */
+export type EndpointText = string;
+
+export function endpointText(endpoint: Pick<Endpoint, 'address' | 'port'>): EndpointText {
+  return `${endpoint.address} . ${endpoint.port}`;
+}
+
 /** kube-proxy leaves Services with this label to other proxies. */
 const OTHER_PROXY_LABEL = 'service.kubernetes.io/service-proxy-name';
 /** core/v1 DefaultClientIPServiceAffinitySeconds: three hours. */

@@ -5,7 +5,7 @@ import { type IpAddress, parseCidr } from '../../base/ip.ts';
 import { silentLogger } from '../../base/log.ts';
 import { type ConntrackFilter, type ConntrackFlow, matchesFilter } from '../../linux/conntrack.ts';
 import type { Frontend } from './model.ts';
-import { type Placement, place } from './placement.ts';
+import { type Placement, place } from './nftables/placement.ts';
 import { StaleFlows } from './stale-flows.ts';
 
 class FakeConntrack {

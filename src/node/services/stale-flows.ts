@@ -14,8 +14,7 @@ import { messageOf } from '../../base/errors.ts';
 import { type Cidr, cidrContains, type Family } from '../../base/ip.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Conntrack, ConntrackFilter, ConntrackFlow } from '../../linux/conntrack.ts';
-import { frontendKey } from './model.ts';
-import type { EndpointText, Placement } from './placement.ts';
+import { type EndpointText, type Frontend, frontendKey } from './model.ts';
 
 /** The least time between the starts of two passes, in milliseconds. */
 const MIN_PASS_MS = 50;
@@ -30,6 +29,13 @@ export interface StaleFlowsOptions {
   readonly serviceCidrs: readonly Cidr[];
   readonly log: Logger;
   readonly clock?: Clock;
+}
+
+/** A frontend and the endpoints that serve it in the kernel. */
+export interface Served {
+  readonly frontend: Frontend;
+  readonly inside: readonly EndpointText[];
+  readonly outside: readonly EndpointText[];
 }
 
 /** What is to end at a frontend: flows to these endpoints, or all. */
@@ -52,7 +58,7 @@ export class StaleFlows {
   }
 
   /** Notes what a change of a frontend makes stale. Call `clear` when the change is in force. */
-  note(before: Placement | undefined, after: Placement | undefined): void {
+  note(before: Served | undefined, after: Served | undefined): void {
     const { frontend } = (after ?? before)!;
     if (frontend.protocol !== 'udp') return;
     const old = endpointsOf(before);
@@ -84,14 +90,14 @@ export class StaleFlows {
   }
 
   /** Compares all UDP flows with what is in force: after a start or a rebuild, when nobody knows what changed. */
-  clearAll(placements: ReadonlyMap<string, Placement>): void {
+  clearAll(served: ReadonlyMap<string, Served>): void {
     this.#doomed.clear();
     this.#guarded(() => {
       const addresses = new Set<string>();
-      for (const { frontend } of placements.values()) addresses.add(frontend.address);
+      for (const { frontend } of served.values()) addresses.add(frontend.address);
       const isStale = (flow: ConntrackFlow): boolean => {
-        const placement = placements.get(keyOfFlow(flow));
-        if (placement) return !endpointsOf(placement).has(endpointOfFlow(flow));
+        const one = served.get(keyOfFlow(flow));
+        if (one) return !endpointsOf(one).has(endpointOfFlow(flow));
         const { destination } = flow.orig;
         return (
           this.#options.serviceCidrs.some((cidr) => cidrContains(cidr, destination)) ||
@@ -168,8 +174,8 @@ function filtersFor(doomed: ReadonlyMap<string, Doomed>): readonly ConntrackFilt
 
 const NO_ENDPOINTS: ReadonlySet<EndpointText> = new Set();
 
-function endpointsOf(placement: Placement | undefined): ReadonlySet<EndpointText> {
-  return placement ? new Set([...placement.inside, ...placement.outside]) : NO_ENDPOINTS;
+function endpointsOf(one: Served | undefined): ReadonlySet<EndpointText> {
+  return one ? new Set([...one.inside, ...one.outside]) : NO_ENDPOINTS;
 }
 
 function keyOfFlow({ orig, protocol }: ConntrackFlow): string {

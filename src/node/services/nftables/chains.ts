@@ -7,10 +7,11 @@
  * The slot (or, with affinity, the id) goes through the connection's mark, which keeps it. A map keyed with `typeof …
  * numgen …` would not need that, but nft 1.0.6 cannot add a rule to it later ("conflicting protocols: ip vs. th").
  */
-import { type Cidr, type Family, formatCidr } from '../../base/ip.ts';
-import { MASQUERADE_MARK } from '../../base/packet-marks.ts';
+import { type Cidr, type Family, formatCidr } from '../../../base/ip.ts';
+import { MASQUERADE_MARK } from '../../../base/packet-marks.ts';
+import type { ClusterAddresses } from '../rules.ts';
+import { disjointRanges } from '../source-ranges.ts';
 import { CODE_MASK, Code, DROP_CODE, LOCAL_SLOT, REJECT_CODE, tableOf } from './schema.ts';
-import { disjointRanges } from './source-ranges.ts';
 
 const MASQUERADE = `0x${MASQUERADE_MARK.toString(16)}`;
 const NOT_MASQUERADE = `0x${(~MASQUERADE_MARK >>> 0).toString(16)}`;
@@ -27,12 +28,6 @@ function words(family: Family) {
       ? `ip saddr . ${frontend}`
       : `jhash ip6 saddr . ip6 daddr . meta l4proto . th dport mod 4294967295 seed 0x706f6477`;
   return { ip, address, frontend, client };
-}
-
-/** What a table is told about the cluster. */
-export interface ClusterAddresses {
-  readonly podCidrs: readonly Cidr[];
-  readonly serviceCidrs: readonly Cidr[];
 }
 
 /** The CIDRs of a family as the elements of an interval set, sorted. */

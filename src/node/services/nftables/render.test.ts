@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
-import { parseCidr } from '../../base/ip.ts';
-import type { Service } from '../../kube/types.ts';
-import { makePod, makeService, makeSlice, makeView } from './fixtures.ts';
-import { buildHostPorts } from './host-ports.ts';
-import { buildService, type Frontend } from './model.ts';
+import { parseCidr } from '../../../base/ip.ts';
+import type { Service } from '../../../kube/types.ts';
+import { makePod, makeService, makeSlice, makeView } from '../fixtures.ts';
+import { buildHostPorts } from '../host-ports.ts';
+import { buildService, type Frontend } from '../model.ts';
 import { renderRuleset } from './render.ts';
 
 const GOLDEN = join(import.meta.dirname, 'testdata/ruleset.nft');

@@ -4,11 +4,8 @@
  * A change moves as few of them as it can: those that stay keep their slots, new ones fill holes, and what is left of the
  * holes is filled from the end. So one endpoint more or less is one or two elements, whatever the count.
  */
-import type { Endpoint, Frontend, Target } from './model.ts';
+import { type EndpointText, endpointText, type Frontend, type Target } from '../model.ts';
 import { LOCAL_ID, MAX_ENDPOINTS } from './schema.ts';
-
-/** An endpoint as nftables writes it: "10.244.0.2 . 8080". */
-export type EndpointText = string;
 
 /** A frontend and the slots of its endpoints. */
 export interface Placement {
@@ -17,10 +14,6 @@ export interface Placement {
   readonly inside: readonly EndpointText[];
   /** The endpoints of `outside` by slot, counted from the first local slot. */
   readonly outside: readonly EndpointText[];
-}
-
-export function endpointText(endpoint: Pick<Endpoint, 'address' | 'port'>): EndpointText {
-  return `${endpoint.address} . ${endpoint.port}`;
 }
 
 export const NO_ENDPOINTS: readonly EndpointText[] = [];

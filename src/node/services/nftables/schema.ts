@@ -12,9 +12,9 @@
  *
  * A mark rather than a verdict, because changing a verdict map at ten thousand elements costs ten times as much.
  */
-import type { Family } from '../../base/ip.ts';
-import { MASQUERADE_MARK } from '../../base/packet-marks.ts';
-import type { Frontend, Target } from './model.ts';
+import type { Family } from '../../../base/ip.ts';
+import { MASQUERADE_MARK } from '../../../base/packet-marks.ts';
+import type { Frontend, Target } from '../model.ts';
 
 export const TABLE_NAME = 'podwire-services';
 

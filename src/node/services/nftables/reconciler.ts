@@ -9,34 +9,27 @@
  */
 
 import { setImmediate as turn } from 'node:timers/promises';
-import { messageOf } from '../../base/errors.ts';
-import type { Family } from '../../base/ip.ts';
-import type { Logger } from '../../base/log.ts';
-import { isBusy } from '../../linux/errors.ts';
-import type { Nftables } from '../../linux/nftables.ts';
-import type { ClusterAddresses } from './chains.ts';
+import { messageOf } from '../../../base/errors.ts';
+import type { Family } from '../../../base/ip.ts';
+import { isBusy } from '../../../linux/errors.ts';
+import type { Nftables } from '../../../linux/nftables.ts';
+import { Claims } from '../claims.ts';
+import type { Frontend, Problem, ServiceModel } from '../model.ts';
+import type { ClusterAddresses, KeyedModel, OpenRules, RulesContext, ServiceRules } from '../rules.ts';
 import { changeFrontend } from './changes.ts';
-import { Claims } from './claims.ts';
 import { ElementChanges, type TableState } from './element-changes.ts';
-import type { Frontend, Problem, ServiceModel } from './model.ts';
 import { type Placement, place } from './placement.ts';
 import { renderRuleset } from './render.ts';
 import { tableOf } from './schema.ts';
-import type { StaleFlows } from './stale-flows.ts';
 
-export interface ReconcilerOptions {
+export interface ReconcilerOptions extends RulesContext {
   readonly nft: Pick<Nftables, 'run' | 'runAsync' | 'list'>;
-  /** Where connections of removed endpoints are ended; without it UDP flows live on until they time out. */
-  readonly flows?: StaleFlows | undefined;
-  readonly addresses: ClusterAddresses;
-  /** Default both. */
-  readonly families?: readonly Family[];
-  readonly log: Logger;
-  readonly onProblem?: ((problem: Problem) => void) | undefined;
 }
 
-/** A model, or its absence, by key. */
-export type KeyedModel = readonly [key: string, model: ServiceModel | undefined];
+/** The mode nftables, on a context that was opened in the node's namespace. */
+export function nftablesRules(nft: ReconcilerOptions['nft']): OpenRules {
+  return (context) => new ServicesReconciler({ ...context, nft });
+}
 
 /** Text longer than this is applied by a pool thread, so that the event loop goes on. */
 const ASYNC_BYTES = 128 * 1024;
@@ -46,7 +39,7 @@ const ASYNC_BYTES = 128 * 1024;
  */
 const CHUNK_FRONTENDS = 250;
 
-export class ServicesReconciler {
+export class ServicesReconciler implements ServiceRules {
   readonly #options: ReconcilerOptions;
   readonly #families: readonly Family[];
   readonly #claims = new Claims();
@@ -79,6 +72,11 @@ export class ServicesReconciler {
   /** What the kernel holds now, by frontend key, as far as this process knows. */
   get placements(): ReadonlyMap<string, Placement> {
     return this.#placements;
+  }
+
+  endpointsOf(frontend: string): readonly string[] {
+    const placement = this.#placements.get(frontend);
+    return placement ? [...placement.inside, ...placement.outside] : [];
   }
 
   /** Changes the CIDRs of pods and Services; the next `apply` writes everything anew. */

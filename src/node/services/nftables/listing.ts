@@ -2,9 +2,9 @@
  * What a table holds, as sorted lines "map key : value": from the kernel (nft's JSON) and from what the reconciler believes.
  * For tests, and for a full verification on demand; never part of a sync, because listing costs seconds at size.
  */
-import type { Family } from '../../base/ip.ts';
-import type { Nftables } from '../../linux/nftables.ts';
-import type { ClusterAddresses } from './chains.ts';
+import type { Family } from '../../../base/ip.ts';
+import type { Nftables } from '../../../linux/nftables.ts';
+import type { ClusterAddresses } from '../rules.ts';
 import { changeFrontend } from './changes.ts';
 import { ElementChanges, TableState } from './element-changes.ts';
 import type { Placement } from './placement.ts';

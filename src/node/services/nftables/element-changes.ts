@@ -1,5 +1,5 @@
 /** What one transaction changes in one table, and what a table holds beside the frontends themselves. */
-import { type Cidr, cidrContains, type Family, type IpAddress } from '../../base/ip.ts';
+import { type Cidr, cidrContains, type Family, type IpAddress } from '../../../base/ip.ts';
 import { type DemandedChain, renderChain } from './chains.ts';
 import { ELEMENT_MAPS, type ElementMap, tableOf } from './schema.ts';
 

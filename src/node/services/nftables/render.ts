@@ -2,11 +2,12 @@
  * The whole ruleset of a node from its frontends: what a start, a rebuild and the golden test write. Equal input gives equal
  * bytes: frontends, endpoints, elements and chains are sorted.
  */
-import type { Family } from '../../base/ip.ts';
-import { type ClusterAddresses, renderTable } from './chains.ts';
+import type { Family } from '../../../base/ip.ts';
+import { type Frontend, frontendKey } from '../model.ts';
+import type { ClusterAddresses } from '../rules.ts';
+import { renderTable } from './chains.ts';
 import { changeFrontend } from './changes.ts';
 import { ElementChanges, TableState } from './element-changes.ts';
-import { type Frontend, frontendKey } from './model.ts';
 import { type Placement, place } from './placement.ts';
 import { ELEMENT_MAPS, FIXED_MAPS, isPlainSet, tableOf } from './schema.ts';
 

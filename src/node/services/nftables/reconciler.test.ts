@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { type IpAddress, parseCidr } from '../../base/ip.ts';
-import { silentLogger } from '../../base/log.ts';
+import { type IpAddress, parseCidr } from '../../../base/ip.ts';
+import { silentLogger } from '../../../base/log.ts';
+import { makeService, makeSlice, makeView } from '../fixtures.ts';
+import { buildService, type Problem, type ServiceModel } from '../model.ts';
+import { anyServiceState, SERVICE_NAMES, type Vocabulary } from '../random-states.ts';
+import type { KeyedModel } from '../rules.ts';
 import { FakeNft } from './fake-nft.ts';
-import { makeService, makeSlice, makeView } from './fixtures.ts';
 import { canonicalListing, expectedListing } from './listing.ts';
-import { buildService, type Problem, type ServiceModel } from './model.ts';
-import { anyServiceState, SERVICE_NAMES, type Vocabulary } from './random-states.ts';
-import { type KeyedModel, ServicesReconciler } from './reconciler.ts';
+import { ServicesReconciler } from './reconciler.ts';
 import { ELEMENT_MAPS, tableOf } from './schema.ts';
 
 const ADDRESSES = {

@@ -6,10 +6,12 @@
  * count and then the slot; in one transaction it could find the old count and no slot. What is to be deleted later is
  * kept in `Leftovers` and goes with the next transaction, or a few milliseconds later by itself.
  */
+
+import type { EndpointText } from '../model.ts';
+import { type Frontend, frontendKey } from '../model.ts';
 import { chainOfCode, chainOfCount } from './chains.ts';
 import type { ElementChanges, TableState } from './element-changes.ts';
-import { type Frontend, frontendKey } from './model.ts';
-import { type EndpointText, endpointIds, NO_ENDPOINTS, type Placement } from './placement.ts';
+import { endpointIds, NO_ENDPOINTS, type Placement } from './placement.ts';
 import { CODE_MASK, type ElementMap, insideCode, LOCAL_SLOT, outsideCode } from './schema.ts';
 
 /** Writes the way from one placement of a frontend to the next (either may be absent) into the changes. */
