@@ -3,7 +3,7 @@ import type { Startable } from '../../base/startable.ts';
 import { type ReconcileResult, WorkQueue } from '../../base/work-queue.ts';
 import { EventRecorder } from '../../kube/events.ts';
 import { keyOf } from '../../kube/names.ts';
-import { fromLabelSelector, matches } from '../../kube/selectors.ts';
+import { fromLabelSelector } from '../../kube/selectors.ts';
 import { isAlreadyExists, isNotFound } from '../../kube/status.ts';
 import type { Deployment, Draft, Pod, ReplicaSet } from '../../kube/types.ts';
 import { FreshStore } from '../fresh-store.ts';
@@ -14,6 +14,7 @@ import { allDone, tolerant } from '../reconciling.ts';
 import { adoptionPatch, claim, releasePatch } from './claims.ts';
 import { deploymentStatus, isComplete, type StatusInput } from './deployment-status.ts';
 import { addOwnerIndexes, byController, orphans } from './indexes.ts';
+import { isStillThere, OwnerLookup } from './owned-objects.ts';
 import {
   desiredReplicasAnnotation,
   maxReplicasAnnotation,
@@ -68,19 +69,13 @@ export class DeploymentController implements Startable {
       onAdd: (deployment) => this.#queue.add(keyOf(deployment)),
       onUpdate: (_, deployment) => this.#queue.add(keyOf(deployment)),
     });
-    informers.of('ReplicaSet').addHandler({
-      onAdd: (set) => this.#setChanged(set),
-      onUpdate: (before, set) => {
-        if (controllerOf(before)?.uid !== controllerOf(set)?.uid) this.#setChanged(before);
-        this.#setChanged(set);
-      },
-      onDelete: (set) => this.#setChanged(set),
-    });
+    const owners = new OwnerLookup('Deployment', informers.of('Deployment'), (key) => this.#queue.add(key));
+    owners.watch(informers.of('ReplicaSet'));
     // Recreate waits for the last pod of the old sets to be gone.
     informers.of('Pod').addHandler({
       onDelete: (pod) => {
         const set = this.#sets.get(keyOf({ ...pod.metadata, name: controllerOf(pod)?.name ?? '' }));
-        if (set) this.#setChanged(set);
+        if (set) owners.changed(set);
       },
     });
   }
@@ -93,19 +88,6 @@ export class DeploymentController implements Startable {
       informers.of('Pod').start(signal),
     ]);
     this.#queue.start(signal);
-  }
-
-  #setChanged(set: ReplicaSet): void {
-    const controller = controllerOf(set);
-    const { namespace, labels } = set.metadata;
-    if (controller) {
-      if (controller.kind === 'Deployment') this.#queue.add(keyOf({ namespace, name: controller.name }));
-      return;
-    }
-    for (const deployment of this.#context.informers.of('Deployment').list()) {
-      if (deployment.metadata.namespace !== namespace) continue;
-      if (matches(fromLabelSelector(deployment.spec.selector), labels)) this.#queue.add(keyOf(deployment));
-    }
   }
 
   async #reconcile(key: string): Promise<ReconcileResult> {
@@ -171,22 +153,12 @@ export class DeploymentController implements Startable {
     const candidates = [...this.#sets.byIndex(byController, uid), ...this.#sets.byIndex(orphans, namespace)];
     const claims = claim(candidates, deployment, fromLabelSelector(deployment.spec.selector));
     const owner = controllerReference(deployment);
-    const mayAdopt = claims.adopt.length > 0 && (await this.#isStillThere(deployment));
+    const mayAdopt = claims.adopt.length > 0 && (await isStillThere(this.#context.client, 'Deployment', deployment));
     const adopted = await allDone(
       (mayAdopt ? claims.adopt : []).map((set) => this.#sets.patch(set, adoptionPatch(set, owner))),
     );
     await allDone(claims.release.map((set) => this.#sets.patch(set, releasePatch(set, uid))));
     return [...claims.owned, ...adopted];
-  }
-
-  async #isStillThere(deployment: Deployment): Promise<boolean> {
-    try {
-      const now = await this.#context.client.get('Deployment', deployment.metadata);
-      return now.metadata.uid === deployment.metadata.uid && !now.metadata.deletionTimestamp;
-    } catch (error) {
-      if (isNotFound(error)) return false;
-      throw error;
-    }
   }
 
   /** Brings the annotations of the new set and the Deployment's revision up to date. */

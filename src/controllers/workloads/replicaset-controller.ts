@@ -5,7 +5,7 @@ import type { Startable } from '../../base/startable.ts';
 import { type ReconcileResult, WorkQueue } from '../../base/work-queue.ts';
 import { EventRecorder } from '../../kube/events.ts';
 import { keyOf } from '../../kube/names.ts';
-import { fromLabelSelector, matches } from '../../kube/selectors.ts';
+import { fromLabelSelector } from '../../kube/selectors.ts';
 import { isNotFound } from '../../kube/status.ts';
 import type { Draft, Pod, ReplicaSet } from '../../kube/types.ts';
 import { FreshStore } from '../fresh-store.ts';
@@ -15,6 +15,7 @@ import { isPodActive } from '../pod-state.ts';
 import { allDone, isNamespaceTerminating, tolerant } from '../reconciling.ts';
 import { adoptionPatch, claim, releasePatch } from './claims.ts';
 import { addOwnerIndexes, byController, orphans } from './indexes.ts';
+import { isStillThere, OwnerLookup } from './owned-objects.ts';
 import { rankForDeletion } from './pod-ranking.ts';
 import { type ReplicaFailure, replicaSetStatus } from './replicaset-status.ts';
 
@@ -47,34 +48,13 @@ export class ReplicaSetController implements Startable {
       onAdd: (set) => this.#queue.add(keyOf(set)),
       onUpdate: (_, set) => this.#queue.add(keyOf(set)),
     });
-    informers.of('Pod').addHandler({
-      onAdd: (pod) => this.#podChanged(pod),
-      onUpdate: (before, pod) => {
-        if (controllerOf(before)?.uid !== controllerOf(pod)?.uid) this.#podChanged(before);
-        this.#podChanged(pod);
-      },
-      onDelete: (pod) => this.#podChanged(pod),
-    });
+    new OwnerLookup('ReplicaSet', informers.of('ReplicaSet'), (key) => this.#queue.add(key)).watch(informers.of('Pod'));
   }
 
   async start(signal: AbortSignal): Promise<void> {
     const { informers } = this.#context;
     await Promise.all([informers.of('Pod').start(signal), informers.of('ReplicaSet').start(signal)]);
     this.#queue.start(signal);
-  }
-
-  #podChanged(pod: Pod): void {
-    const controller = controllerOf(pod);
-    const { namespace, labels } = pod.metadata;
-    if (controller) {
-      if (controller.kind === 'ReplicaSet') this.#queue.add(keyOf({ namespace, name: controller.name }));
-      return;
-    }
-    // An orphan: whoever selects it may want it.
-    for (const set of this.#context.informers.of('ReplicaSet').list()) {
-      if (set.metadata.namespace !== namespace) continue;
-      if (matches(fromLabelSelector(set.spec.selector), labels)) this.#queue.add(keyOf(set));
-    }
   }
 
   async #reconcile(key: string): Promise<ReconcileResult> {
@@ -105,7 +85,7 @@ export class ReplicaSetController implements Startable {
     ];
     const claims = claim(candidates, set, fromLabelSelector(set.spec.selector));
     const adopt = claims.adopt.filter(isPodActive);
-    if (adopt.length > 0 && !(await this.#isStillThere(set))) return claims.owned;
+    if (adopt.length > 0 && !(await isStillThere(this.#context.client, 'ReplicaSet', set))) return claims.owned;
     const change = async (pod: Pod, patch: object) => {
       try {
         return await this.#pods.patch(pod, patch);
@@ -118,17 +98,6 @@ export class ReplicaSetController implements Startable {
     const adopted = await allDone(adopt.map((pod) => change(pod, adoptionPatch(pod, owner))));
     await allDone(claims.release.map((pod) => change(pod, releasePatch(pod, set.metadata.uid))));
     return [...claims.owned, ...adopted.filter((pod) => pod !== undefined)];
-  }
-
-  /** Asks the server: a copy that is behind must not adopt for an owner that is gone. */
-  async #isStillThere(set: ReplicaSet): Promise<boolean> {
-    try {
-      const now = await this.#context.client.get('ReplicaSet', set.metadata);
-      return now.metadata.uid === set.metadata.uid && !now.metadata.deletionTimestamp;
-    } catch (error) {
-      if (isNotFound(error)) return false;
-      throw error;
-    }
   }
 
   async #scale(set: ReplicaSet, pods: readonly Pod[]): Promise<void> {
