@@ -4,16 +4,10 @@
  */
 import type { Pod } from '../../kube/types.ts';
 import { effectiveTaints, formatTaint, taintKeys, untoleratedTaint } from '../node-taints.ts';
-import { matchesNodeAffinity, type NamespaceLabels, preparePodTerm, requiredPodTerms } from './affinity.ts';
+import { matchesNodeAffinity, preparePodTerm, requiredPodTerms } from './affinity.ts';
 import type { HostPort, NodeInfo, PodInfo } from './cluster-state.ts';
+import type { Cluster, Filter } from './filter.ts';
 import { buildSpreadFilter } from './topology-spread.ts';
-
-export type Filter = (node: NodeInfo) => readonly string[];
-
-export interface Cluster {
-  readonly nodes: readonly NodeInfo[];
-  readonly namespaceLabels: NamespaceLabels;
-}
 
 const fits: readonly string[] = [];
 

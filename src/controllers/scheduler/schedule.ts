@@ -4,7 +4,8 @@ import { effectiveTaints, untoleratedTaint } from '../node-taints.ts';
 import { preferredNodeWeight, preferredPodTerms, preparePodTerm } from './affinity.ts';
 import type { NodeInfo, PodInfo } from './cluster-state.ts';
 import { podInfo } from './cluster-state.ts';
-import { buildFilters, type Cluster } from './filters.ts';
+import type { Cluster } from './filter.ts';
+import { buildFilters } from './filters.ts';
 import { buildSpreadScore } from './topology-spread.ts';
 
 export type Decision =

@@ -7,7 +7,7 @@ import type { corev1, Pod } from '../../kube/types.ts';
 import { effectiveTaints, untoleratedTaint } from '../node-taints.ts';
 import { matchesNodeAffinity, withLabelKeys } from './affinity.ts';
 import type { NodeInfo } from './cluster-state.ts';
-import type { Cluster, Filter } from './filters.ts';
+import type { Cluster, Filter } from './filter.ts';
 
 type Constraint = corev1.TopologySpreadConstraint;
 
