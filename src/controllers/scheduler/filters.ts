@@ -5,7 +5,7 @@
 import type { Pod } from '../../kube/types.ts';
 import { effectiveTaints, formatTaint, taintKeys, untoleratedTaint } from '../node-taints.ts';
 import { matchesNodeAffinity, preparePodTerm, requiredPodTerms } from './affinity.ts';
-import type { HostPort, NodeInfo, PodInfo } from './cluster-state.ts';
+import type { HostPort, PodInfo } from './cluster-state.ts';
 import type { Cluster, Filter } from './filter.ts';
 import { buildSpreadFilter } from './topology-spread.ts';
 
