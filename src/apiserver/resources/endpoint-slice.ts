@@ -4,16 +4,15 @@ import type { EndpointSlice } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
 import { boolean, object as define, int32, list, type Schema, string, stringMap, strings } from '../schema/schema.ts';
 import {
+  duplicate,
   type FieldError,
   type FieldErrors,
-  forbidden,
   invalid,
-  notSupported,
   type Path,
   required,
   tooMany,
 } from '../validation/field.ts';
-import { dns1123Subdomain, portNumber } from '../validation/names.ts';
+import { dns1123Label, dns1123Subdomain, nonSpecialIp, portNumber, qualifiedName } from '../validation/names.ts';
 import { age } from './age.ts';
 import { type Draftable, defineKind } from './kind.ts';
 import { ObjectReference } from './pod-spec.ts';
@@ -52,6 +51,7 @@ const EndpointPort = object('EndpointPort', {
 /** As in Kubernetes: the most endpoints and ports of one slice. */
 const MAX_ENDPOINTS = 1000;
 const MAX_PORTS = 20_000;
+const MAX_HINTS = 8;
 
 export const endpointSlice = defineKind<Draft>({
   group: 'discovery.k8s.io',
@@ -119,15 +119,41 @@ function validateSlice(object: Draft, at: Path): FieldErrors {
     (endpoint.addresses ?? []).forEach((address, j) => {
       errors.push(...validateAddress(object.addressType, address, here.child('addresses').index(j)));
     });
+    errors.push(...validatePlace(endpoint, here));
   });
   const ports = object.ports ?? [];
   if (ports.length > MAX_PORTS) errors.push(tooMany(at.child('ports'), ports.length, MAX_PORTS));
-  ports.forEach(({ port }, i) => {
-    if (port !== undefined)
-      errors.push(...portNumber(port).map((m) => invalid(at.child('ports').index(i).child('port'), port, m)));
+  const names = new Set<string>();
+  ports.forEach(({ name = '', port, appProtocol }, i) => {
+    const here = at.child('ports').index(i);
+    if (name !== '') errors.push(...dns1123Label(name).map((m) => invalid(here.child('name'), name, m)));
+    if (names.has(name)) errors.push(duplicate(here.child('name'), name));
+    names.add(name);
+    if (port !== undefined) errors.push(...portNumber(port).map((m) => invalid(here.child('port'), port, m)));
+    if (appProtocol !== undefined)
+      errors.push(...qualifiedName(appProtocol).map((m) => invalid(here.child('appProtocol'), appProtocol, m)));
   });
-  const names = ports.map(({ name }) => name ?? '');
-  if (new Set(names).size < names.length) errors.push(forbidden(at.child('ports'), 'port names must be unique'));
+  return errors;
+}
+
+/** Where an endpoint runs and whom it is meant for. */
+function validatePlace({ hostname, nodeName, hints }: NonNullable<Draft['endpoints']>[number], at: Path): FieldErrors {
+  const errors: FieldError[] = [];
+  if (hostname !== undefined)
+    errors.push(...dns1123Label(hostname).map((m) => invalid(at.child('hostname'), hostname, m)));
+  if (nodeName !== undefined)
+    errors.push(...dns1123Subdomain(nodeName).map((m) => invalid(at.child('nodeName'), nodeName, m)));
+  for (const field of ['forZones', 'forNodes'] as const) {
+    const all =
+      (hints as Partial<Record<typeof field, readonly { readonly name: string }[]>> | undefined)?.[field] ?? [];
+    const where = at.child('hints', field);
+    if (all.length > MAX_HINTS) errors.push(tooMany(where, all.length, MAX_HINTS));
+    const seen = new Set<string>();
+    all.forEach(({ name }, i) => {
+      if (seen.has(name)) errors.push(duplicate(where.index(i).child('name'), name));
+      seen.add(name);
+    });
+  }
   return errors;
 }
 
@@ -135,12 +161,12 @@ function validateAddress(type: string | undefined, address: string, at: Path): F
   switch (type) {
     case 'IPv4':
     case 'IPv6':
-      return isIp(address) && `IPv${familyOf(address)}` === type
-        ? []
-        : [invalid(at, address, `must be a valid ${type} address`)];
+      if (!isIp(address) || `IPv${familyOf(address)}` !== type)
+        return [invalid(at, address, `must be a valid ${type} address`)];
+      return nonSpecialIp(address).map((message) => invalid(at, address, message));
     case 'FQDN':
       return dns1123Subdomain(address).map((message) => invalid(at, address, message));
     default:
-      return type ? [notSupported(at, type, ['FQDN', 'IPv4', 'IPv6'])] : [];
+      return []; // The schema has refused the type.
   }
 }

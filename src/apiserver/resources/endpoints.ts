@@ -4,7 +4,7 @@ import type { Endpoints } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
 import { object as define, int32, list, type Schema, string } from '../schema/schema.ts';
 import { type FieldError, invalid, required } from '../validation/field.ts';
-import { ipAddress, portNumber } from '../validation/names.ts';
+import { nonSpecialIp, portNumber } from '../validation/names.ts';
 import { age } from './age.ts';
 import { type Draftable, defineKind } from './kind.ts';
 import { ObjectReference } from './pod-spec.ts';
@@ -59,7 +59,7 @@ export const endpoints = defineKind<Draftable<Endpoints>>({
         errors.push(required(here, 'must specify `addresses` or `notReadyAddresses`'));
       for (const field of ['addresses', 'notReadyAddresses'] as const) {
         (subset[field] ?? []).forEach(({ ip }, j) => {
-          if (ip) errors.push(...ipAddress(ip).map((m) => invalid(here.child(field).index(j).child('ip'), ip, m)));
+          if (ip) errors.push(...nonSpecialIp(ip).map((m) => invalid(here.child(field).index(j).child('ip'), ip, m)));
         });
       }
       (subset.ports ?? []).forEach(({ name, port }, j) => {

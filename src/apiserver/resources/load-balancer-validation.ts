@@ -1,12 +1,21 @@
 /** Validation of the fields of ServiceSpec that only load balancers have, in Kubernetes' words. */
 import { isCidr } from '../../base/ip.ts';
 import { type FieldError, type FieldErrors, forbidden, invalid, type Path } from '../validation/field.ts';
-import { qualifiedName } from '../validation/names.ts';
-import type { ServiceSpecDraft } from './service-types.ts';
+import { portNumber, qualifiedName } from '../validation/names.ts';
+import { needsHealthCheckPort, type ServiceSpecDraft } from './service-types.ts';
 
 type Spec = ServiceSpecDraft;
 
 const ONLY_BALANCERS = "may only be used when `type` is 'LoadBalancer'";
+
+/** healthCheckNodePort belongs to load balancers that keep to the node. */
+export function validateHealthCheckPort(spec: Spec, at: Path): FieldErrors {
+  const { healthCheckNodePort: port } = spec;
+  if (!port) return [];
+  const where = at.child('healthCheckNodePort');
+  if (needsHealthCheckPort(spec)) return portNumber(port).map((message) => invalid(where, port, message));
+  return [invalid(where, port, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'")];
+}
 
 export function validateLoadBalancer(spec: Spec, at: Path): FieldErrors {
   const { loadBalancerClass, loadBalancerSourceRanges = [], allocateLoadBalancerNodePorts } = spec;
@@ -34,6 +43,13 @@ export function validateLoadBalancer(spec: Spec, at: Path): FieldErrors {
           ],
     ),
   ];
+}
+
+/** The port is chosen once. */
+export function validateHealthCheckPortUpdate(spec: Spec, old: Spec, at: Path): FieldErrors {
+  if (!needsHealthCheckPort(spec) || !needsHealthCheckPort(old)) return [];
+  if (spec.healthCheckNodePort === old.healthCheckNodePort) return [];
+  return [invalid(at.child('healthCheckNodePort'), spec.healthCheckNodePort ?? 0, 'field is immutable')];
 }
 
 /** The class decides whose load balancer it is: it can be chosen once. */

@@ -1,6 +1,5 @@
 /** Validation of ServiceSpec, in Kubernetes' words. */
 import { isDeepStrictEqual } from 'node:util';
-import { isIp } from '../../base/ip.ts';
 import {
   duplicate,
   type FieldError,
@@ -13,11 +12,27 @@ import {
   tooMany,
 } from '../validation/field.ts';
 import { validateLabels } from '../validation/meta.ts';
-import { dns1123Label, dns1123Subdomain, portName, portNumber } from '../validation/names.ts';
-import { validateLoadBalancer, validateLoadBalancerUpdate } from './load-balancer-validation.ts';
+import {
+  dns1123Label,
+  dns1123Subdomain,
+  ipAddress,
+  nonSpecialIp,
+  portName,
+  portNumber,
+  qualifiedName,
+} from '../validation/names.ts';
+import {
+  validateHealthCheckPort,
+  validateHealthCheckPortUpdate,
+  validateLoadBalancer,
+  validateLoadBalancerUpdate,
+} from './load-balancer-validation.ts';
 import { hasClusterIp, opensNodePorts, type ServiceSpecDraft } from './service-types.ts';
 
 type Spec = ServiceSpecDraft;
+
+/** core/v1 KubeletPort. */
+const KUBELET_PORT = 10250;
 
 export function validateService(spec: Spec, at: Path): FieldErrors {
   const errors: FieldError[] = [];
@@ -38,7 +53,7 @@ export function validateService(spec: Spec, at: Path): FieldErrors {
   if (headless && opensNodePorts(spec.type))
     errors.push(invalid(at.child('clusterIPs').index(0), 'None', `may not be set to 'None' for ${spec.type} services`));
   errors.push(...validateClusterIps(spec, at), ...validateServicePorts(spec, at.child('ports')));
-  errors.push(...validateLoadBalancer(spec, at));
+  errors.push(...validateLoadBalancer(spec, at), ...validateHealthCheckPort(spec, at));
   if (spec.selector) errors.push(...validateLabels(spec.selector, at.child('selector')));
   const timeout = spec.sessionAffinityConfig?.clientIP?.timeoutSeconds;
   if (timeout !== undefined && (timeout <= 0 || timeout > 86_400))
@@ -50,10 +65,7 @@ export function validateService(spec: Spec, at: Path): FieldErrors {
       ),
     );
   (spec.externalIPs ?? []).forEach((ip, i) => {
-    if (!isIp(ip))
-      errors.push(
-        invalid(at.child('externalIPs').index(i), ip, 'must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'),
-      );
+    errors.push(...nonSpecialIp(ip).map((message) => invalid(at.child('externalIPs').index(i), ip, message)));
   });
   if (spec.externalTrafficPolicy && !opensNodePorts(spec.type) && !spec.externalIPs?.length)
     errors.push(
@@ -84,10 +96,8 @@ function validateClusterIps(spec: Spec, at: Path): FieldError[] {
   if (spec.clusterIP && ips.length > 0 && spec.clusterIP !== ips[0])
     errors.push(invalid(at.child('clusterIPs'), ips, 'first value must match `clusterIP`'));
   ips.forEach((ip, i) => {
-    if (ip !== 'None' && ip !== '' && !isIp(ip))
-      errors.push(
-        invalid(at.child('clusterIPs').index(i), ip, 'must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'),
-      );
+    if (ip === 'None' || ip === '') return;
+    errors.push(...ipAddress(ip).map((message) => invalid(at.child('clusterIPs').index(i), ip, message)));
   });
   if (ips.length > 1 && ips.includes('None'))
     errors.push(invalid(at.child('clusterIPs'), ips, "'None' must be the first and only value"));
@@ -106,6 +116,7 @@ function validateServicePorts(spec: Spec, at: Path): FieldError[] {
   const ports = spec.ports ?? [];
   const names = new Set<string>();
   const numbers = new Set<string>();
+  const nodePorts = new Set<string>();
   ports.forEach((port, i) => {
     const here = at.index(i);
     if (!port.name) {
@@ -128,7 +139,23 @@ function validateServicePorts(spec: Spec, at: Path): FieldError[] {
         errors.push(
           ...portNumber(port.nodePort).map((message) => invalid(here.child('nodePort'), port.nodePort, message)),
         );
+      const nodePort = `${port.protocol}/${port.nodePort}`;
+      if (nodePorts.has(nodePort)) errors.push(duplicate(here.child('nodePort'), port.nodePort));
+      nodePorts.add(nodePort);
     }
+    const { appProtocol } = port;
+    if (appProtocol !== undefined)
+      errors.push(
+        ...qualifiedName(appProtocol).map((message) => invalid(here.child('appProtocol'), appProtocol, message)),
+      );
+    if (spec.type === 'LoadBalancer' && port.port === KUBELET_PORT)
+      errors.push(
+        invalid(
+          here.child('port'),
+          port.port,
+          `may not expose port ${KUBELET_PORT} externally since it is used by kubelet`,
+        ),
+      );
     const key = `${port.protocol}/${port.port}`;
     if (numbers.has(key)) errors.push(duplicate(here, { protocol: port.protocol, port: port.port }));
     numbers.add(key);
@@ -137,7 +164,10 @@ function validateServicePorts(spec: Spec, at: Path): FieldError[] {
 }
 
 export function validateServiceUpdate(spec: Spec, old: Spec, at: Path): FieldErrors {
-  const errors: FieldError[] = [...validateLoadBalancerUpdate(spec, old, at)];
+  const errors: FieldError[] = [
+    ...validateLoadBalancerUpdate(spec, old, at),
+    ...validateHealthCheckPortUpdate(spec, old, at),
+  ];
   if (!hasClusterIp(spec.type) || !hasClusterIp(old.type)) return errors;
   const before = old.clusterIPs ?? [];
   const now = spec.clusterIPs ?? [];

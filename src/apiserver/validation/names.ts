@@ -1,5 +1,5 @@
 /** The naming rules of Kubernetes (k8s.io/apimachinery/pkg/util/validation and api/validation), each as messages. */
-import { isIp } from '../../base/ip.ts';
+import { cidrContains, isIp, parseCidr, parseIp } from '../../base/ip.ts';
 
 type Messages = readonly string[];
 
@@ -146,4 +146,23 @@ export function portName(value: string): Messages {
 
 export function ipAddress(value: string): Messages {
   return isIp(value) ? [] : ['must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'];
+}
+
+/** Ranges that lead to no other machine, with the words in which Kubernetes' ValidateNonSpecialIP refuses them. */
+const SPECIAL_RANGES: readonly (readonly [cidrs: readonly string[], message: string])[] = [
+  [['0.0.0.0/32', '::/128'], 'may not be unspecified (0.0.0.0 or ::)'],
+  [['127.0.0.0/8', '::1/128'], 'may not be in the loopback range (127.0.0.0/8, ::1/128)'],
+  [['169.254.0.0/16', 'fe80::/10'], 'may not be in the link-local range (169.254.0.0/16, fe80::/10)'],
+  [['224.0.0.0/24', 'ff02::/16'], 'may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)'],
+];
+const specialRanges = SPECIAL_RANGES.map(([cidrs, message]) => ({ cidrs: cidrs.map(parseCidr), message }));
+
+/** An address that packets of others can be sent to. */
+export function nonSpecialIp(value: string): Messages {
+  const messages = ipAddress(value);
+  if (messages.length > 0) return messages;
+  const address = parseIp(value);
+  return specialRanges
+    .filter(({ cidrs }) => cidrs.some((cidr) => cidrContains(cidr, address)))
+    .map(({ message }) => message);
 }
