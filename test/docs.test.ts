@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { test } from 'node:test';
 import { buildProgram } from '../src/cmd/main.ts';
+import { renderManual } from '../src/cmd/manual.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 
@@ -36,4 +37,9 @@ test('every podwire command in the documentation exists', () => {
       .map((command) => `${relative(ROOT, page)}: podwire ${command}`),
   );
   assert.deepEqual(unknown, []);
+});
+
+test('docs/commands.md is what the commands say of themselves', () => {
+  const page = readFileSync(join(ROOT, 'docs', 'commands.md'), 'utf8');
+  assert.equal(page, renderManual(buildProgram()), 'run: node scripts/manual.mjs');
 });
