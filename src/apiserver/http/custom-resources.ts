@@ -1,7 +1,8 @@
 /**
- * There are no custom resources, and the list of their definitions says so: it is empty. kubectl (1.32 does, 1.20
- * does not) asks for it when a manifest names a kind that OpenAPI does not have, before it says `no matches for kind`; without
- * an answer people would read `failed to check CRD: failed to list CRDs` instead. The list is not in discovery, since nothing can be put into it.
+ * There are no custom resources, and the list of their definitions says so: it is empty. kubectl 1.32 asks for it when a
+ * manifest names a kind that OpenAPI does not have, before it says `no matches for kind` (1.20 does not ask); without an answer
+ * people would read `failed to check CRD: failed to list CRDs` instead. The list is not in discovery, since nothing can be put
+ * into it.
  */
 import type { ResourcePath } from './paths.ts';
 
