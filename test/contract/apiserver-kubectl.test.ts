@@ -104,6 +104,8 @@ describe('kubectl', {
           'create -f - --validate=false',
           'apiVersion: v1\nkind: Pod\nmetadata: {name: b}\nspec: {containers: [{name: c}]}\n',
         );
+        const unknown = await refused('apply -f -', 'apiVersion: v1\nkind: Podd\nmetadata: {name: x}\n');
+        assert.match(unknown, /no matches for kind "Podd" in version "v1"/);
         assert.match(invalid, /The Pod "b" is invalid: spec\.containers\[0\]\.image: Required value/);
       });
 

@@ -14,6 +14,7 @@ import { dispatch, isWatch, type SubresourceHandlers, verbOf } from '../dispatch
 import type { Kind } from '../resources/kind.ts';
 import { answerReview, reviewResources } from '../subresources/reviews.ts';
 import { parseBody } from '../verbs/body.ts';
+import { listsDefinitions, noDefinitions } from './custom-resources.ts';
 import { parseResourcePath, type ResourcePath } from './paths.ts';
 import { bodyReader } from './request-body.ts';
 import { sendAnswer, sendBytes, sendError, statusOf } from './respond.ts';
@@ -95,6 +96,10 @@ export class Handler {
       if (request.method !== 'POST') throw methodNotAllowed();
       const body = answerReview(review, user, await parseBody(apiRequest));
       return sendAnswer(request, response, { type: 'json', code: 201, body }, url.searchParams);
+    }
+    if (listsDefinitions(path, told.verb)) {
+      const body = noDefinitions(this.#options.api.cache.revision);
+      return sendAnswer(request, response, { type: 'json', code: 200, body }, url.searchParams);
     }
     if (!apiRequest.kind) throw unknownResource();
     if (isStream(apiRequest)) {

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ConfigMap } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
-import { boolean, bytes, map, stringMap } from '../schema/schema.ts';
+import { boolean, bytes, map, stringMap, wire } from '../schema/schema.ts';
 import { type FieldError, forbidden, invalid, tooLong } from '../validation/field.ts';
 import { configMapKey } from '../validation/names.ts';
 import { age } from './age.ts';
@@ -19,9 +19,9 @@ export const configMap = defineKind<Draftable<ConfigMap>>({
   namespaced: true,
   shortNames: ['cm'],
   schema: topLevel('io.k8s.api.core.v1.ConfigMap', 'ConfigMap holds configuration data for pods to consume.', {
-    immutable: boolean({ keep: true, description: 'If true, the data cannot be changed any more.' }),
-    data: stringMap({ description: 'The configuration data, as text.' }),
-    binaryData: map(bytes(), { description: 'Binary configuration data, in base64.' }),
+    immutable: wire(4, boolean({ keep: true, description: 'If true, the data cannot be changed any more.' })),
+    data: wire(2, stringMap({ description: 'The configuration data, as text.' })),
+    binaryData: wire(3, map(bytes(), { description: 'Binary configuration data, in base64.' })),
   }),
   columns: [{ name: 'Name', format: 'name' }, { name: 'Data' }, { name: 'Age' }],
   row: (object, now) => [

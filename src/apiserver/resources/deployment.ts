@@ -13,6 +13,7 @@ import {
   string,
   time,
   use,
+  wire,
 } from '../schema/schema.ts';
 import { type FieldError, forbidden, invalid, type Path } from '../validation/field.ts';
 import { age } from './age.ts';
@@ -35,8 +36,11 @@ const object = (name: string, fields: Readonly<Record<string, Schema>>, options 
 const DeploymentStrategy = object(
   'DeploymentStrategy',
   {
-    type: string({ default: 'RollingUpdate', enum: ['Recreate', 'RollingUpdate'] }),
-    rollingUpdate: object('RollingUpdateDeployment', { maxUnavailable: intOrString(), maxSurge: intOrString() }),
+    type: wire(1, string({ default: 'RollingUpdate', enum: ['Recreate', 'RollingUpdate'] })),
+    rollingUpdate: wire(
+      2,
+      object('RollingUpdateDeployment', { maxUnavailable: wire(1, intOrString()), maxSurge: wire(2, intOrString()) }),
+    ),
   },
   { always: true, retainKeys: true },
 );
@@ -44,17 +48,20 @@ const DeploymentStrategy = object(
 const DeploymentSpec = object(
   'DeploymentSpec',
   {
-    replicas: int32({ keep: true, default: 1, description: 'Number of desired pods. Default 1.' }),
-    selector: use(LabelSelector, {
-      required: true,
-      description: 'The pods of this deployment; must match the labels of the template.',
-    }),
-    template: use(PodTemplateSpec, { required: true, always: true }),
-    strategy: DeploymentStrategy,
-    minReadySeconds: int32(),
-    revisionHistoryLimit: int32({ keep: true, default: 10 }),
-    paused: boolean(),
-    progressDeadlineSeconds: int32({ keep: true, default: 600 }),
+    replicas: wire(1, int32({ keep: true, default: 1, description: 'Number of desired pods. Default 1.' })),
+    selector: wire(
+      2,
+      use(LabelSelector, {
+        required: true,
+        description: 'The pods of this deployment; must match the labels of the template.',
+      }),
+    ),
+    template: wire(3, use(PodTemplateSpec, { required: true, always: true })),
+    strategy: wire(4, DeploymentStrategy),
+    minReadySeconds: wire(5, int32()),
+    revisionHistoryLimit: wire(6, int32({ keep: true, default: 10 })),
+    paused: wire(7, boolean()),
+    progressDeadlineSeconds: wire(9, int32({ keep: true, default: 600 })),
   },
   { always: true },
 );
@@ -62,25 +69,28 @@ const DeploymentSpec = object(
 const DeploymentStatus = object(
   'DeploymentStatus',
   {
-    observedGeneration: int64(),
-    replicas: int32(),
-    updatedReplicas: int32(),
-    readyReplicas: int32(),
-    availableReplicas: int32(),
-    unavailableReplicas: int32(),
-    terminatingReplicas: int32({ keep: true }),
-    conditions: list(
-      object('DeploymentCondition', {
-        type: string({ required: true }),
-        status: string({ required: true }),
-        lastUpdateTime: time(),
-        lastTransitionTime: time(),
-        reason: string(),
-        message: string(),
-      }),
-      { mergeKey: 'type' },
+    observedGeneration: wire(1, int64()),
+    replicas: wire(2, int32()),
+    updatedReplicas: wire(3, int32()),
+    readyReplicas: wire(7, int32()),
+    availableReplicas: wire(4, int32()),
+    unavailableReplicas: wire(5, int32()),
+    terminatingReplicas: wire(9, int32({ keep: true })),
+    conditions: wire(
+      6,
+      list(
+        object('DeploymentCondition', {
+          type: wire(1, string({ required: true })),
+          status: wire(2, string({ required: true })),
+          lastUpdateTime: wire(6, time()),
+          lastTransitionTime: wire(7, time()),
+          reason: wire(4, string()),
+          message: wire(5, string()),
+        }),
+        { mergeKey: 'type' },
+      ),
     ),
-    collisionCount: int32({ keep: true }),
+    collisionCount: wire(8, int32({ keep: true })),
   },
   { always: true },
 );
@@ -97,8 +107,8 @@ export const deployment = defineKind<Draft>({
     'io.k8s.api.apps.v1.Deployment',
     'Deployment enables declarative updates for Pods and ReplicaSets.',
     {
-      spec: DeploymentSpec,
-      status: DeploymentStatus,
+      spec: wire(2, DeploymentSpec),
+      status: wire(3, DeploymentStatus),
     },
   ),
   columns: [

@@ -2,7 +2,17 @@
 import { familyOf, isIp } from '../../base/ip.ts';
 import type { EndpointSlice } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
-import { boolean, object as define, int32, list, type Schema, string, stringMap, strings } from '../schema/schema.ts';
+import {
+  boolean,
+  object as define,
+  int32,
+  list,
+  type Schema,
+  string,
+  stringMap,
+  strings,
+  wire,
+} from '../schema/schema.ts';
 import {
   duplicate,
   type FieldError,
@@ -15,37 +25,37 @@ import {
 import { dns1123Label, dns1123Subdomain, nonSpecialIp, portNumber, qualifiedName } from '../validation/names.ts';
 import { age } from './age.ts';
 import { type Draftable, defineKind } from './kind.ts';
-import { ObjectReference } from './pod-spec.ts';
+import { ObjectReference } from './references.ts';
 
 type Draft = Draftable<EndpointSlice>;
 
 const object = (name: string, fields: Readonly<Record<string, Schema>>) =>
   define(`io.k8s.api.discovery.v1.${name}`, fields);
 
-const ForZone = object('ForZone', { name: string({ required: true }) });
-const ForNode = object('ForNode', { name: string({ required: true }) });
+const ForZone = object('ForZone', { name: wire(1, string({ required: true })) });
+const ForNode = object('ForNode', { name: wire(1, string({ required: true })) });
 const Endpoint = object('Endpoint', {
-  addresses: strings({ required: true, description: "Addresses of the endpoint, all of the slice's family." }),
-  conditions: {
+  addresses: wire(1, strings({ required: true, description: "Addresses of the endpoint, all of the slice's family." })),
+  conditions: wire(2, {
     ...object('EndpointConditions', {
-      ready: boolean({ keep: true }),
-      serving: boolean({ keep: true }),
-      terminating: boolean({ keep: true }),
+      ready: wire(1, boolean({ keep: true })),
+      serving: wire(2, boolean({ keep: true })),
+      terminating: wire(3, boolean({ keep: true })),
     }),
     always: true,
-  },
-  hostname: string({ keep: true }),
-  targetRef: ObjectReference,
-  deprecatedTopology: stringMap(),
-  nodeName: string({ keep: true }),
-  zone: string({ keep: true }),
-  hints: object('EndpointHints', { forZones: list(ForZone), forNodes: list(ForNode) }),
+  }),
+  hostname: wire(3, string({ keep: true })),
+  targetRef: wire(4, ObjectReference),
+  deprecatedTopology: wire(5, stringMap()),
+  nodeName: wire(6, string({ keep: true })),
+  zone: wire(7, string({ keep: true })),
+  hints: wire(8, object('EndpointHints', { forZones: wire(1, list(ForZone)), forNodes: wire(2, list(ForNode)) })),
 });
 const EndpointPort = object('EndpointPort', {
-  name: string({ keep: true, default: '' }),
-  protocol: string({ keep: true, default: 'TCP', enum: ['SCTP', 'TCP', 'UDP'] }),
-  port: int32({ keep: true }),
-  appProtocol: string({ keep: true }),
+  name: wire(1, string({ keep: true, default: '' })),
+  protocol: wire(2, string({ keep: true, default: 'TCP', enum: ['SCTP', 'TCP', 'UDP'] })),
+  port: wire(3, int32({ keep: true })),
+  appProtocol: wire(4, string({ keep: true })),
 });
 
 /** As in Kubernetes: the most endpoints and ports of one slice. */
@@ -63,9 +73,9 @@ export const endpointSlice = defineKind<Draft>({
     'io.k8s.api.discovery.v1.EndpointSlice',
     'EndpointSlice represents a set of service endpoints of one address family.',
     {
-      addressType: string({ required: true, enum: ['FQDN', 'IPv4', 'IPv6'] }),
-      endpoints: list(Endpoint, { keep: true }),
-      ports: list(EndpointPort, { keep: true }),
+      addressType: wire(4, string({ required: true, enum: ['FQDN', 'IPv4', 'IPv6'] })),
+      endpoints: wire(2, list(Endpoint, { keep: true })),
+      ports: wire(3, list(EndpointPort, { keep: true })),
     },
   ),
   columns: [

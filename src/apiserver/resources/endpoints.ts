@@ -2,31 +2,31 @@
 import { hostPort } from '../../base/ip.ts';
 import type { Endpoints } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
-import { object as define, int32, list, type Schema, string } from '../schema/schema.ts';
+import { object as define, int32, list, type Schema, string, wire } from '../schema/schema.ts';
 import { type FieldError, invalid, required } from '../validation/field.ts';
 import { nonSpecialIp, portNumber } from '../validation/names.ts';
 import { age } from './age.ts';
 import { type Draftable, defineKind } from './kind.ts';
-import { ObjectReference } from './pod-spec.ts';
+import { ObjectReference } from './references.ts';
 
 const object = (name: string, fields: Readonly<Record<string, Schema>>) => define(`io.k8s.api.core.v1.${name}`, fields);
 
 const EndpointAddress = object('EndpointAddress', {
-  ip: string({ required: true }),
-  hostname: string(),
-  nodeName: string({ keep: true }),
-  targetRef: ObjectReference,
+  ip: wire(1, string({ required: true })),
+  hostname: wire(3, string()),
+  nodeName: wire(4, string({ keep: true })),
+  targetRef: wire(2, ObjectReference),
 });
 const EndpointPort = object('EndpointPort', {
-  name: string(),
-  port: int32({ required: true }),
-  protocol: string({ default: 'TCP', enum: ['SCTP', 'TCP', 'UDP'] }),
-  appProtocol: string({ keep: true }),
+  name: wire(1, string()),
+  port: wire(2, int32({ required: true })),
+  protocol: wire(3, string({ default: 'TCP', enum: ['SCTP', 'TCP', 'UDP'] })),
+  appProtocol: wire(4, string({ keep: true })),
 });
 const EndpointSubset = object('EndpointSubset', {
-  addresses: list(EndpointAddress, { description: 'Addresses that are ready.' }),
-  notReadyAddresses: list(EndpointAddress, { description: 'Addresses that are not ready yet, or no longer.' }),
-  ports: list(EndpointPort),
+  addresses: wire(1, list(EndpointAddress, { description: 'Addresses that are ready.' })),
+  notReadyAddresses: wire(2, list(EndpointAddress, { description: 'Addresses that are not ready yet, or no longer.' })),
+  ports: wire(3, list(EndpointPort)),
 });
 
 export const endpoints = defineKind<Draftable<Endpoints>>({
@@ -41,7 +41,7 @@ export const endpoints = defineKind<Draftable<Endpoints>>({
     'io.k8s.api.core.v1.Endpoints',
     'Endpoints is a collection of endpoints that implement the actual service.',
     {
-      subsets: list(EndpointSubset),
+      subsets: wire(2, list(EndpointSubset)),
     },
   ),
   columns: [{ name: 'Name', format: 'name' }, { name: 'Endpoints' }, { name: 'Age' }],

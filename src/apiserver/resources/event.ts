@@ -1,11 +1,11 @@
 /** Event, core/v1. */
 import type { Event } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
-import { object as define, int32, microTime, type Schema, string, time, use } from '../schema/schema.ts';
+import { object as define, int32, microTime, type Schema, string, time, use, wire } from '../schema/schema.ts';
 import { type FieldError, invalid, notSupported } from '../validation/field.ts';
 import { age } from './age.ts';
 import { type Draftable, defineKind } from './kind.ts';
-import { ObjectReference } from './pod-spec.ts';
+import { ObjectReference } from './references.ts';
 
 type Draft = Draftable<Event>;
 
@@ -19,24 +19,30 @@ export const event = defineKind<Draft>({
   namespaced: true,
   shortNames: ['ev'],
   schema: topLevel('io.k8s.api.core.v1.Event', 'Event is a report of an event somewhere in the cluster.', {
-    involvedObject: use(ObjectReference, {
-      required: true,
+    involvedObject: wire(
+      2,
+      use(ObjectReference, {
+        required: true,
+        always: true,
+        description: 'The object that this event is about.',
+      }),
+    ),
+    reason: wire(3, string({ description: 'A short, machine readable reason.' })),
+    message: wire(4, string({ description: 'What happened, for people.' })),
+    source: wire(5, {
+      ...object('EventSource', { component: wire(1, string()), host: wire(2, string()) }),
       always: true,
-      description: 'The object that this event is about.',
     }),
-    reason: string({ description: 'A short, machine readable reason.' }),
-    message: string({ description: 'What happened, for people.' }),
-    source: { ...object('EventSource', { component: string(), host: string() }), always: true },
-    firstTimestamp: time(),
-    lastTimestamp: time(),
-    count: int32(),
-    type: string({ description: 'Normal or Warning.' }),
-    eventTime: microTime(),
-    series: object('EventSeries', { count: int32(), lastObservedTime: microTime() }),
-    action: string(),
-    related: ObjectReference,
-    reportingComponent: string({ keep: true, default: '' }),
-    reportingInstance: string({ keep: true, default: '' }),
+    firstTimestamp: wire(6, time()),
+    lastTimestamp: wire(7, time()),
+    count: wire(8, int32()),
+    type: wire(9, string({ description: 'Normal or Warning.' })),
+    eventTime: wire(10, microTime()),
+    series: wire(11, object('EventSeries', { count: wire(1, int32()), lastObservedTime: wire(2, microTime()) })),
+    action: wire(12, string()),
+    related: wire(13, ObjectReference),
+    reportingComponent: wire(14, string({ keep: true, default: '' })),
+    reportingInstance: wire(15, string({ keep: true, default: '' })),
   }),
   columns: [
     { name: 'Last Seen' },

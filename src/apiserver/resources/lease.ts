@@ -1,7 +1,7 @@
 /** Lease, coordination.k8s.io/v1. */
 import type { Lease } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
-import { int32, microTime, object, string } from '../schema/schema.ts';
+import { int32, microTime, object, string, wire } from '../schema/schema.ts';
 import { type FieldError, invalid } from '../validation/field.ts';
 import { age } from './age.ts';
 import { type Draftable, defineKind } from './kind.ts';
@@ -13,18 +13,21 @@ export const lease = defineKind<Draftable<Lease>>({
   plural: 'leases',
   namespaced: true,
   schema: topLevel('io.k8s.api.coordination.v1.Lease', 'Lease defines a lease concept.', {
-    spec: object(
-      'io.k8s.api.coordination.v1.LeaseSpec',
-      {
-        holderIdentity: string({ keep: true, description: 'Who holds the lease.' }),
-        leaseDurationSeconds: int32({ keep: true }),
-        acquireTime: microTime(),
-        renewTime: microTime(),
-        leaseTransitions: int32({ keep: true }),
-        strategy: string({ keep: true }),
-        preferredHolder: string({ keep: true }),
-      },
-      { always: true },
+    spec: wire(
+      2,
+      object(
+        'io.k8s.api.coordination.v1.LeaseSpec',
+        {
+          holderIdentity: wire(1, string({ keep: true, description: 'Who holds the lease.' })),
+          leaseDurationSeconds: wire(2, int32({ keep: true })),
+          acquireTime: wire(3, microTime()),
+          renewTime: wire(4, microTime()),
+          leaseTransitions: wire(5, int32({ keep: true })),
+          strategy: wire(6, string({ keep: true })),
+          preferredHolder: wire(7, string({ keep: true })),
+        },
+        { always: true },
+      ),
     ),
   }),
   columns: [{ name: 'Name', format: 'name' }, { name: 'Holder' }, { name: 'Age' }],

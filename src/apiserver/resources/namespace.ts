@@ -1,7 +1,7 @@
 /** Namespace, core/v1. Its own finalizer lives in spec.finalizers, so that the namespace controller empties it first. */
 import type { Namespace } from '../../kube/types.ts';
-import { Condition, topLevel } from '../schema/meta.ts';
-import { list, object, string, strings, time } from '../schema/schema.ts';
+import { topLevel } from '../schema/meta.ts';
+import { list, object, string, strings, time, wire } from '../schema/schema.ts';
 import { dns1123Label } from '../validation/names.ts';
 import { age } from './age.ts';
 import { type Draftable, defineKind } from './kind.ts';
@@ -17,26 +17,36 @@ export const namespace = defineKind<Draftable<Namespace>>({
   namespaced: false,
   shortNames: ['ns'],
   schema: topLevel('io.k8s.api.core.v1.Namespace', 'Namespace provides a scope for Names.', {
-    spec: object(
-      'io.k8s.api.core.v1.NamespaceSpec',
-      { finalizers: strings({ description: 'Must be empty before the namespace is removed for good.' }) },
-      { always: true },
+    spec: wire(
+      2,
+      object(
+        'io.k8s.api.core.v1.NamespaceSpec',
+        { finalizers: wire(1, strings({ description: 'Must be empty before the namespace is removed for good.' })) },
+        { always: true },
+      ),
     ),
-    status: object(
-      'io.k8s.api.core.v1.NamespaceStatus',
-      {
-        phase: string({ description: 'Active or Terminating.' }),
-        conditions: list(
-          object('io.k8s.api.core.v1.NamespaceCondition', {
-            ...Condition.fields,
-            lastTransitionTime: time(),
-            reason: string(),
-            message: string(),
-          }),
-          { mergeKey: 'type' },
-        ),
-      },
-      { always: true },
+    status: wire(
+      3,
+      object(
+        'io.k8s.api.core.v1.NamespaceStatus',
+        {
+          phase: wire(1, string({ description: 'Active or Terminating.' })),
+          conditions: wire(
+            2,
+            list(
+              object('io.k8s.api.core.v1.NamespaceCondition', {
+                type: wire(1, string({ required: true })),
+                status: wire(2, string({ required: true })),
+                lastTransitionTime: wire(4, time()),
+                reason: wire(5, string()),
+                message: wire(6, string()),
+              }),
+              { mergeKey: 'type' },
+            ),
+          ),
+        },
+        { always: true },
+      ),
     ),
   }),
   columns: [

@@ -2,7 +2,17 @@
 import { cidrContains, isCidr, parseCidr } from '../../base/ip.ts';
 import type { NetworkPolicy } from '../../kube/types.ts';
 import { LabelSelector, topLevel } from '../schema/meta.ts';
-import { object as define, int32, intOrString, list, type Schema, string, strings, use } from '../schema/schema.ts';
+import {
+  object as define,
+  int32,
+  intOrString,
+  list,
+  type Schema,
+  string,
+  strings,
+  use,
+  wire,
+} from '../schema/schema.ts';
 import { type FieldError, forbidden, invalid, type Path, required } from '../validation/field.ts';
 import { validateLabelSelector } from '../validation/meta.ts';
 import { portName, portNumber } from '../validation/names.ts';
@@ -19,14 +29,14 @@ const object = (name: string, fields: Readonly<Record<string, Schema>>, options 
   define(`io.k8s.api.networking.v1.${name}`, fields, options);
 
 const NetworkPolicyPort = object('NetworkPolicyPort', {
-  protocol: string({ keep: true, default: 'TCP', enum: ['SCTP', 'TCP', 'UDP'] }),
-  port: intOrString({ description: 'Number or name of a port on the pod; all ports when absent.' }),
-  endPort: int32({ keep: true, description: 'Last port of a range that begins at port.' }),
+  protocol: wire(1, string({ keep: true, default: 'TCP', enum: ['SCTP', 'TCP', 'UDP'] })),
+  port: wire(2, intOrString({ description: 'Number or name of a port on the pod; all ports when absent.' })),
+  endPort: wire(3, int32({ keep: true, description: 'Last port of a range that begins at port.' })),
 });
 const NetworkPolicyPeer = object('NetworkPolicyPeer', {
-  podSelector: use(LabelSelector, { description: 'Pods by their labels.' }),
-  namespaceSelector: use(LabelSelector, { description: 'Namespaces by their labels.' }),
-  ipBlock: object('IPBlock', { cidr: string({ required: true }), except: strings() }),
+  podSelector: wire(1, use(LabelSelector, { description: 'Pods by their labels.' })),
+  namespaceSelector: wire(2, use(LabelSelector, { description: 'Namespaces by their labels.' })),
+  ipBlock: wire(3, object('IPBlock', { cidr: wire(1, string({ required: true })), except: wire(2, strings()) })),
 });
 const ports = list(NetworkPolicyPort, { description: 'Ports of this rule; all ports when empty.' });
 
@@ -41,20 +51,37 @@ export const networkPolicy = defineKind<Draft>({
     'io.k8s.api.networking.v1.NetworkPolicy',
     'NetworkPolicy describes what network traffic is allowed for a set of Pods.',
     {
-      spec: object(
-        'NetworkPolicySpec',
-        {
-          podSelector: use(LabelSelector, {
-            always: true,
-            description: 'The pods to which this policy applies; empty selects all.',
-          }),
-          ingress: list(object('NetworkPolicyIngressRule', { ports, from: list(NetworkPolicyPeer) })),
-          egress: list(object('NetworkPolicyEgressRule', { ports, to: list(NetworkPolicyPeer) })),
-          policyTypes: list(string({ keep: true, enum: ['Egress', 'Ingress'] }), {
-            description: 'Ingress, Egress, or both.',
-          }),
-        },
-        { always: true },
+      spec: wire(
+        2,
+        object(
+          'NetworkPolicySpec',
+          {
+            podSelector: wire(
+              1,
+              use(LabelSelector, {
+                always: true,
+                description: 'The pods to which this policy applies; empty selects all.',
+              }),
+            ),
+            ingress: wire(
+              2,
+              list(
+                object('NetworkPolicyIngressRule', { ports: wire(1, ports), from: wire(2, list(NetworkPolicyPeer)) }),
+              ),
+            ),
+            egress: wire(
+              3,
+              list(object('NetworkPolicyEgressRule', { ports: wire(1, ports), to: wire(2, list(NetworkPolicyPeer)) })),
+            ),
+            policyTypes: wire(
+              4,
+              list(string({ keep: true, enum: ['Egress', 'Ingress'] }), {
+                description: 'Ingress, Egress, or both.',
+              }),
+            ),
+          },
+          { always: true },
+        ),
       ),
     },
   ),

@@ -4,7 +4,6 @@ import { isCidr } from '../../base/ip.ts';
 import type { Node } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
 import {
-  any,
   boolean,
   object as define,
   int32,
@@ -15,6 +14,7 @@ import {
   string,
   strings,
   time,
+  wire,
 } from '../schema/schema.ts';
 import { type FieldError, type FieldErrors, forbidden, invalid } from '../validation/field.ts';
 import { age } from './age.ts';
@@ -23,23 +23,40 @@ import { type Draftable, defineKind } from './kind.ts';
 const object = (name: string, fields: Readonly<Record<string, Schema>>, options = {}) =>
   define(`io.k8s.api.core.v1.${name}`, fields, options);
 
+/** Dynamic kubelet configuration, which Kubernetes has given up. */
+const NodeConfigSource = object('NodeConfigSource', {
+  configMap: wire(
+    2,
+    object('ConfigMapNodeConfigSource', {
+      namespace: wire(1, string({ required: true })),
+      name: wire(2, string({ required: true })),
+      uid: wire(3, string()),
+      resourceVersion: wire(4, string()),
+      kubeletConfigKey: wire(5, string({ required: true })),
+    }),
+  ),
+});
+
 const NodeSpec = object(
   'NodeSpec',
   {
-    podCIDR: string({ description: 'The block from which pods of the node get their addresses.' }),
-    podCIDRs: strings({ mergeKey: '', description: 'The blocks of both families; the first is podCIDR.' }),
-    providerID: string(),
-    unschedulable: boolean({ description: 'No new pods are scheduled onto the node.' }),
-    taints: list(
-      object('Taint', {
-        key: string({ required: true }),
-        value: string(),
-        effect: string({ required: true, enum: ['NoExecute', 'NoSchedule', 'PreferNoSchedule'] }),
-        timeAdded: time(),
-      }),
+    podCIDR: wire(1, string({ description: 'The block from which pods of the node get their addresses.' })),
+    podCIDRs: wire(7, strings({ mergeKey: '', description: 'The blocks of both families; the first is podCIDR.' })),
+    providerID: wire(3, string()),
+    unschedulable: wire(4, boolean({ description: 'No new pods are scheduled onto the node.' })),
+    taints: wire(
+      5,
+      list(
+        object('Taint', {
+          key: wire(1, string({ required: true })),
+          value: wire(2, string()),
+          effect: wire(3, string({ required: true, enum: ['NoExecute', 'NoSchedule', 'PreferNoSchedule'] })),
+          timeAdded: wire(4, time()),
+        }),
+      ),
     ),
-    configSource: any(),
-    externalID: string(),
+    configSource: wire(6, NodeConfigSource),
+    externalID: wire(2, string()),
   },
   { always: true },
 );
@@ -47,58 +64,109 @@ const NodeSpec = object(
 const NodeStatus = object(
   'NodeStatus',
   {
-    capacity: quantities(),
-    allocatable: quantities(),
-    phase: string(),
-    conditions: list(
-      object('NodeCondition', {
-        type: string({ required: true }),
-        status: string({ required: true }),
-        lastHeartbeatTime: time(),
-        lastTransitionTime: time(),
-        reason: string(),
-        message: string(),
+    capacity: wire(1, quantities()),
+    allocatable: wire(2, quantities()),
+    phase: wire(3, string()),
+    conditions: wire(
+      4,
+      list(
+        object('NodeCondition', {
+          type: wire(1, string({ required: true })),
+          status: wire(2, string({ required: true })),
+          lastHeartbeatTime: wire(3, time()),
+          lastTransitionTime: wire(4, time()),
+          reason: wire(5, string()),
+          message: wire(6, string()),
+        }),
+        { mergeKey: 'type' },
+      ),
+    ),
+    addresses: wire(
+      5,
+      list(
+        object('NodeAddress', {
+          type: wire(1, string({ required: true })),
+          address: wire(2, string({ required: true })),
+        }),
+        {
+          mergeKey: 'type',
+        },
+      ),
+    ),
+    daemonEndpoints: wire(
+      6,
+      object(
+        'NodeDaemonEndpoints',
+        {
+          kubeletEndpoint: wire(
+            1,
+            object(
+              'DaemonEndpoint',
+              { Port: wire(1, int32({ required: true, keep: true, default: 0 })) },
+              { always: true },
+            ),
+          ),
+        },
+        { always: true },
+      ),
+    ),
+    nodeInfo: wire(
+      7,
+      object(
+        'NodeSystemInfo',
+        {
+          machineID: wire(1, string({ keep: true, default: '' })),
+          systemUUID: wire(2, string({ keep: true, default: '' })),
+          bootID: wire(3, string({ keep: true, default: '' })),
+          kernelVersion: wire(4, string({ keep: true, default: '' })),
+          osImage: wire(5, string({ keep: true, default: '' })),
+          containerRuntimeVersion: wire(6, string({ keep: true, default: '' })),
+          kubeletVersion: wire(7, string({ keep: true, default: '' })),
+          kubeProxyVersion: wire(8, string({ keep: true, default: '' })),
+          operatingSystem: wire(9, string({ keep: true, default: '' })),
+          architecture: wire(10, string({ keep: true, default: '' })),
+          swap: wire(11, object('NodeSwapStatus', { capacity: wire(1, int64({ keep: true })) })),
+        },
+        { always: true },
+      ),
+    ),
+    images: wire(8, list(object('ContainerImage', { names: wire(1, strings()), sizeBytes: wire(2, int64()) }))),
+    volumesInUse: wire(9, strings()),
+    volumesAttached: wire(
+      10,
+      list(
+        object('AttachedVolume', {
+          name: wire(1, string({ required: true })),
+          devicePath: wire(2, string({ required: true })),
+        }),
+      ),
+    ),
+    config: wire(
+      11,
+      object('NodeConfigStatus', {
+        assigned: wire(1, NodeConfigSource),
+        active: wire(2, NodeConfigSource),
+        lastKnownGood: wire(3, NodeConfigSource),
+        error: wire(4, string()),
       }),
-      { mergeKey: 'type' },
     ),
-    addresses: list(object('NodeAddress', { type: string({ required: true }), address: string({ required: true }) }), {
-      mergeKey: 'type',
-    }),
-    daemonEndpoints: object(
-      'NodeDaemonEndpoints',
-      {
-        kubeletEndpoint: object(
-          'DaemonEndpoint',
-          { Port: int32({ required: true, keep: true, default: 0 }) },
-          { always: true },
-        ),
-      },
-      { always: true },
+    runtimeHandlers: wire(
+      12,
+      list(
+        object('NodeRuntimeHandler', {
+          name: wire(1, string({ keep: true, default: '' })),
+          features: wire(
+            2,
+            object('NodeRuntimeHandlerFeatures', {
+              recursiveReadOnlyMounts: wire(1, boolean({ keep: true })),
+              userNamespaces: wire(2, boolean({ keep: true })),
+            }),
+          ),
+        }),
+      ),
     ),
-    nodeInfo: object(
-      'NodeSystemInfo',
-      {
-        machineID: string({ keep: true, default: '' }),
-        systemUUID: string({ keep: true, default: '' }),
-        bootID: string({ keep: true, default: '' }),
-        kernelVersion: string({ keep: true, default: '' }),
-        osImage: string({ keep: true, default: '' }),
-        containerRuntimeVersion: string({ keep: true, default: '' }),
-        kubeletVersion: string({ keep: true, default: '' }),
-        kubeProxyVersion: string({ keep: true, default: '' }),
-        operatingSystem: string({ keep: true, default: '' }),
-        architecture: string({ keep: true, default: '' }),
-        swap: any(),
-      },
-      { always: true },
-    ),
-    images: list(object('ContainerImage', { names: strings(), sizeBytes: int64() })),
-    volumesInUse: strings(),
-    volumesAttached: list(any()),
-    config: any(),
-    runtimeHandlers: list(any()),
-    features: any(),
-    declaredFeatures: strings(),
+    features: wire(13, object('NodeFeatures', { supplementalGroupsPolicy: wire(1, boolean({ keep: true })) })),
+    declaredFeatures: wire(14, strings()),
   },
   { always: true },
 );
@@ -113,8 +181,8 @@ export const node = defineKind<Draftable<Node>>({
   namespaced: false,
   shortNames: ['no'],
   schema: topLevel('io.k8s.api.core.v1.Node', 'Node is a worker node in Kubernetes.', {
-    spec: NodeSpec,
-    status: NodeStatus,
+    spec: wire(2, NodeSpec),
+    status: wire(3, NodeStatus),
   }),
   columns: [
     { name: 'Name', format: 'name' },

@@ -1,9 +1,9 @@
 /** The schema of PodSpec and of everything inside it, shared by Pod and by the kinds that hold pod templates. */
 import { LabelSelector, ObjectMeta } from '../schema/meta.ts';
 import {
-  any,
   boolean,
   object as define,
+  embedded,
   int32,
   int64,
   intOrString,
@@ -17,481 +17,462 @@ import {
   stringMap,
   strings,
   use,
+  wire,
 } from '../schema/schema.ts';
+import { KeySelector, LocalObjectReference, ObjectFieldSelector, ResourceFieldSelector } from './references.ts';
+import { Volume } from './volume.ts';
 
 const object = (name: string, fields: Readonly<Record<string, Schema>>, description?: string): ObjectSchema =>
   define(`io.k8s.api.core.v1.${name}`, fields, description ? { description } : {});
 
-export const LocalObjectReference = object('LocalObjectReference', { name: string() });
-export const ObjectReference = object('ObjectReference', {
-  kind: string(),
-  namespace: string(),
-  name: string(),
-  uid: string(),
-  apiVersion: string(),
-  resourceVersion: string(),
-  fieldPath: string(),
-});
-
-const KeySelector = (name: string) =>
-  object(name, { name: string(), key: string({ required: true }), optional: boolean({ keep: true }) });
-const ObjectFieldSelector = object('ObjectFieldSelector', {
-  apiVersion: string({ default: 'v1' }),
-  fieldPath: string({ required: true }),
-});
-const ResourceFieldSelector = object('ResourceFieldSelector', {
-  containerName: string(),
-  resource: string({ required: true }),
-  divisor: quantity({ default: '0' }),
-});
-
 const EnvVar = object(
   'EnvVar',
   {
-    name: string({ required: true, description: 'Name of the environment variable.' }),
-    value: string({ description: 'Value; $(VAR_NAME) is expanded from earlier variables.' }),
-    valueFrom: object('EnvVarSource', {
-      fieldRef: ObjectFieldSelector,
-      resourceFieldRef: ResourceFieldSelector,
-      configMapKeyRef: KeySelector('ConfigMapKeySelector'),
-      secretKeyRef: KeySelector('SecretKeySelector'),
-      fileKeyRef: object('FileKeySelector', {
-        volumeName: string({ required: true }),
-        path: string({ required: true }),
-        key: string({ required: true }),
-        optional: boolean({ keep: true }),
+    name: wire(1, string({ required: true, description: 'Name of the environment variable.' })),
+    value: wire(2, string({ description: 'Value; $(VAR_NAME) is expanded from earlier variables.' })),
+    valueFrom: wire(
+      3,
+      object('EnvVarSource', {
+        fieldRef: wire(1, ObjectFieldSelector),
+        resourceFieldRef: wire(2, ResourceFieldSelector),
+        configMapKeyRef: wire(3, KeySelector('ConfigMapKeySelector')),
+        secretKeyRef: wire(4, KeySelector('SecretKeySelector')),
+        fileKeyRef: wire(
+          5,
+          object('FileKeySelector', {
+            volumeName: wire(1, string({ required: true })),
+            path: wire(2, string({ required: true })),
+            key: wire(3, string({ required: true })),
+            optional: wire(4, boolean({ keep: true })),
+          }),
+        ),
       }),
-    }),
+    ),
   },
   'EnvVar represents an environment variable present in a Container.',
 );
-const EnvSource = (name: string) => object(name, { name: string(), optional: boolean({ keep: true }) });
+const EnvSource = (name: string) =>
+  object(name, { ...embedded(1, LocalObjectReference.fields), optional: wire(2, boolean({ keep: true })) });
 const EnvFromSource = object('EnvFromSource', {
-  prefix: string(),
-  configMapRef: EnvSource('ConfigMapEnvSource'),
-  secretRef: EnvSource('SecretEnvSource'),
+  prefix: wire(1, string()),
+  configMapRef: wire(2, EnvSource('ConfigMapEnvSource')),
+  secretRef: wire(3, EnvSource('SecretEnvSource')),
 });
 
 const ContainerPort = object(
   'ContainerPort',
   {
-    name: string({ description: 'An IANA_SVC_NAME, unique within the pod; Services can refer to it.' }),
-    hostPort: int32({ description: "The port on the node's addresses." }),
-    containerPort: int32({ required: true, description: "The port on the pod's IP address." }),
-    protocol: string({ default: 'TCP', enum: ['SCTP', 'TCP', 'UDP'], description: 'UDP, TCP or SCTP. Default TCP.' }),
-    hostIP: string(),
+    name: wire(1, string({ description: 'An IANA_SVC_NAME, unique within the pod; Services can refer to it.' })),
+    hostPort: wire(2, int32({ description: "The port on the node's addresses." })),
+    containerPort: wire(3, int32({ required: true, description: "The port on the pod's IP address." })),
+    protocol: wire(
+      4,
+      string({ default: 'TCP', enum: ['SCTP', 'TCP', 'UDP'], description: 'UDP, TCP or SCTP. Default TCP.' }),
+    ),
+    hostIP: wire(5, string()),
   },
   'ContainerPort represents a network port in a single container.',
 );
 
 const VolumeMount = object('VolumeMount', {
-  name: string({ required: true }),
-  readOnly: boolean(),
-  recursiveReadOnly: string({ keep: true }),
-  mountPath: string({ required: true }),
-  subPath: string(),
-  mountPropagation: string({ keep: true }),
-  subPathExpr: string(),
+  name: wire(1, string({ required: true })),
+  readOnly: wire(2, boolean()),
+  recursiveReadOnly: wire(7, string({ keep: true })),
+  mountPath: wire(3, string({ required: true })),
+  subPath: wire(4, string()),
+  mountPropagation: wire(5, string({ keep: true })),
+  subPathExpr: wire(6, string()),
 });
 const VolumeDevice = object('VolumeDevice', {
-  name: string({ required: true }),
-  devicePath: string({ required: true }),
+  name: wire(1, string({ required: true })),
+  devicePath: wire(2, string({ required: true })),
 });
 
-const ExecAction = object('ExecAction', { command: strings() });
+const ExecAction = object('ExecAction', { command: wire(1, strings()) });
 const HTTPGetAction = object('HTTPGetAction', {
-  path: string({ default: '/' }),
-  port: intOrString({ required: true }),
-  host: string(),
-  scheme: string({ default: 'HTTP', enum: ['HTTP', 'HTTPS'] }),
-  httpHeaders: list(object('HTTPHeader', { name: string({ required: true }), value: string({ required: true }) })),
+  path: wire(1, string({ default: '/' })),
+  port: wire(2, intOrString({ required: true })),
+  host: wire(3, string()),
+  scheme: wire(4, string({ default: 'HTTP', enum: ['HTTP', 'HTTPS'] })),
+  httpHeaders: wire(
+    5,
+    list(
+      object('HTTPHeader', { name: wire(1, string({ required: true })), value: wire(2, string({ required: true })) }),
+    ),
+  ),
 });
-const TCPSocketAction = object('TCPSocketAction', { port: intOrString({ required: true }), host: string() });
+const TCPSocketAction = object('TCPSocketAction', {
+  port: wire(1, intOrString({ required: true })),
+  host: wire(2, string()),
+});
 const GRPCAction = object('GRPCAction', {
-  port: int32({ required: true }),
-  service: string({ keep: true, default: '' }),
+  port: wire(1, int32({ required: true })),
+  service: wire(2, string({ keep: true, default: '' })),
 });
 
 export const Probe = object(
   'Probe',
   {
-    exec: ExecAction,
-    httpGet: HTTPGetAction,
-    tcpSocket: TCPSocketAction,
-    grpc: GRPCAction,
-    initialDelaySeconds: int32({ description: 'Seconds after the container has started before the probe begins.' }),
-    timeoutSeconds: int32({ default: 1, description: 'Seconds after which the probe times out. Default 1.' }),
-    periodSeconds: int32({ default: 10, description: 'How often to probe, in seconds. Default 10.' }),
-    successThreshold: int32({ default: 1 }),
-    failureThreshold: int32({ default: 3 }),
-    terminationGracePeriodSeconds: int64({ keep: true }),
+    ...embedded(1, {
+      exec: wire(1, ExecAction),
+      httpGet: wire(2, HTTPGetAction),
+      tcpSocket: wire(3, TCPSocketAction),
+      grpc: wire(4, GRPCAction),
+    }),
+    initialDelaySeconds: wire(
+      2,
+      int32({ description: 'Seconds after the container has started before the probe begins.' }),
+    ),
+    timeoutSeconds: wire(3, int32({ default: 1, description: 'Seconds after which the probe times out. Default 1.' })),
+    periodSeconds: wire(4, int32({ default: 10, description: 'How often to probe, in seconds. Default 10.' })),
+    successThreshold: wire(5, int32({ default: 1 })),
+    failureThreshold: wire(6, int32({ default: 3 })),
+    terminationGracePeriodSeconds: wire(7, int64({ keep: true })),
   },
   'Probe describes a health check to be performed against a container.',
 );
 const LifecycleHandler = object('LifecycleHandler', {
-  exec: ExecAction,
-  httpGet: HTTPGetAction,
-  tcpSocket: TCPSocketAction,
-  sleep: object('SleepAction', { seconds: int64({ required: true }) }),
+  exec: wire(1, ExecAction),
+  httpGet: wire(2, HTTPGetAction),
+  tcpSocket: wire(3, TCPSocketAction),
+  sleep: wire(4, object('SleepAction', { seconds: wire(1, int64({ required: true })) })),
 });
 const Lifecycle = object('Lifecycle', {
-  postStart: LifecycleHandler,
-  preStop: LifecycleHandler,
-  stopSignal: string({ keep: true }),
+  postStart: wire(1, LifecycleHandler),
+  preStop: wire(2, LifecycleHandler),
+  stopSignal: wire(3, string({ keep: true })),
 });
 
 export const ResourceRequirements = object('ResourceRequirements', {
-  limits: quantities(),
-  requests: quantities(),
-  claims: list(object('ResourceClaim', { name: string({ required: true }), request: string() }), {
-    mapKeys: ['name'],
-  }),
+  limits: wire(1, quantities()),
+  requests: wire(2, quantities()),
+  claims: wire(
+    3,
+    list(object('ResourceClaim', { name: wire(1, string({ required: true })), request: wire(2, string()) }), {
+      mapKeys: ['name'],
+    }),
+  ),
 });
 
-const SELinuxOptions = object('SELinuxOptions', { user: string(), role: string(), type: string(), level: string() });
+const SELinuxOptions = object('SELinuxOptions', {
+  user: wire(1, string()),
+  role: wire(2, string()),
+  type: wire(3, string()),
+  level: wire(4, string()),
+});
 const WindowsSecurityContextOptions = object('WindowsSecurityContextOptions', {
-  gmsaCredentialSpecName: string({ keep: true }),
-  gmsaCredentialSpec: string({ keep: true }),
-  runAsUserName: string({ keep: true }),
-  hostProcess: boolean({ keep: true }),
+  gmsaCredentialSpecName: wire(1, string({ keep: true })),
+  gmsaCredentialSpec: wire(2, string({ keep: true })),
+  runAsUserName: wire(3, string({ keep: true })),
+  hostProcess: wire(4, boolean({ keep: true })),
 });
 const Profile = (name: string) =>
-  object(name, { type: string({ required: true }), localhostProfile: string({ keep: true }) });
+  object(name, { type: wire(1, string({ required: true })), localhostProfile: wire(2, string({ keep: true })) });
 
 const SecurityContext = object('SecurityContext', {
-  capabilities: object('Capabilities', { add: strings(), drop: strings() }),
-  privileged: boolean({ keep: true }),
-  seLinuxOptions: SELinuxOptions,
-  windowsOptions: WindowsSecurityContextOptions,
-  runAsUser: int64({ keep: true }),
-  runAsGroup: int64({ keep: true }),
-  runAsNonRoot: boolean({ keep: true }),
-  readOnlyRootFilesystem: boolean({ keep: true }),
-  allowPrivilegeEscalation: boolean({ keep: true }),
-  procMount: string({ keep: true }),
-  seccompProfile: Profile('SeccompProfile'),
-  appArmorProfile: Profile('AppArmorProfile'),
+  capabilities: wire(1, object('Capabilities', { add: wire(1, strings()), drop: wire(2, strings()) })),
+  privileged: wire(2, boolean({ keep: true })),
+  seLinuxOptions: wire(3, SELinuxOptions),
+  windowsOptions: wire(10, WindowsSecurityContextOptions),
+  runAsUser: wire(4, int64({ keep: true })),
+  runAsGroup: wire(8, int64({ keep: true })),
+  runAsNonRoot: wire(5, boolean({ keep: true })),
+  readOnlyRootFilesystem: wire(6, boolean({ keep: true })),
+  allowPrivilegeEscalation: wire(7, boolean({ keep: true })),
+  procMount: wire(9, string({ keep: true })),
+  seccompProfile: wire(11, Profile('SeccompProfile')),
+  appArmorProfile: wire(12, Profile('AppArmorProfile')),
 });
 
 const containerFields = {
-  name: string({ required: true, description: 'Name of the container, a DNS label, unique in the pod.' }),
-  image: string({ description: 'Container image name.' }),
-  command: strings({ description: "Entrypoint array; the image's when absent." }),
-  args: strings({ description: "Arguments to the entrypoint; the image's CMD when absent." }),
-  workingDir: string({ description: "The container's working directory." }),
-  ports: list(ContainerPort, {
-    mergeKey: 'containerPort',
-    mapKeys: ['containerPort', 'protocol'],
-    description: 'Ports to expose from the container; informational except for hostPort.',
-  }),
-  envFrom: list(EnvFromSource, { description: 'Sources that populate environment variables.' }),
-  env: list(EnvVar, { mergeKey: 'name', description: 'Environment variables to set in the container.' }),
-  resources: use(ResourceRequirements, { always: true, description: 'Compute resources required by this container.' }),
-  resizePolicy: list(
-    object('ContainerResizePolicy', {
-      resourceName: string({ required: true }),
-      restartPolicy: string({ required: true }),
+  name: wire(1, string({ required: true, description: 'Name of the container, a DNS label, unique in the pod.' })),
+  image: wire(2, string({ description: 'Container image name.' })),
+  command: wire(3, strings({ description: "Entrypoint array; the image's when absent." })),
+  args: wire(4, strings({ description: "Arguments to the entrypoint; the image's CMD when absent." })),
+  workingDir: wire(5, string({ description: "The container's working directory." })),
+  ports: wire(
+    6,
+    list(ContainerPort, {
+      mergeKey: 'containerPort',
+      mapKeys: ['containerPort', 'protocol'],
+      description: 'Ports to expose from the container; informational except for hostPort.',
     }),
   ),
-  restartPolicy: string({ keep: true, description: 'Always makes an init container a sidecar.' }),
-  restartPolicyRules: list(
-    object('ContainerRestartRule', {
-      action: string({ required: true }),
-      exitCodes: object('ContainerRestartRuleOnExitCodes', {
-        operator: string({ required: true }),
-        values: list(int32({ keep: true })),
+  envFrom: wire(19, list(EnvFromSource, { description: 'Sources that populate environment variables.' })),
+  env: wire(7, list(EnvVar, { mergeKey: 'name', description: 'Environment variables to set in the container.' })),
+  resources: wire(
+    8,
+    use(ResourceRequirements, { always: true, description: 'Compute resources required by this container.' }),
+  ),
+  resizePolicy: wire(
+    23,
+    list(
+      object('ContainerResizePolicy', {
+        resourceName: wire(1, string({ required: true })),
+        restartPolicy: wire(2, string({ required: true })),
       }),
+    ),
+  ),
+  restartPolicy: wire(24, string({ keep: true, description: 'Always makes an init container a sidecar.' })),
+  restartPolicyRules: wire(
+    25,
+    list(
+      object('ContainerRestartRule', {
+        action: wire(1, string({ required: true })),
+        exitCodes: wire(
+          2,
+          object('ContainerRestartRuleOnExitCodes', {
+            operator: wire(1, string({ required: true })),
+            values: wire(2, list(int32({ keep: true }))),
+          }),
+        ),
+      }),
+    ),
+  ),
+  volumeMounts: wire(
+    9,
+    list(VolumeMount, { mergeKey: 'mountPath', description: 'Volumes mounted into the filesystem.' }),
+  ),
+  volumeDevices: wire(21, list(VolumeDevice, { mergeKey: 'devicePath' })),
+  livenessProbe: wire(10, use(Probe, { description: 'The container is restarted when this probe fails.' })),
+  readinessProbe: wire(
+    11,
+    use(Probe, { description: 'The container leaves Service endpoints when this probe fails.' }),
+  ),
+  startupProbe: wire(22, use(Probe, { description: 'The other probes begin when this one has succeeded.' })),
+  lifecycle: wire(12, Lifecycle),
+  terminationMessagePath: wire(13, string({ default: '/dev/termination-log' })),
+  terminationMessagePolicy: wire(20, string({ default: 'File', enum: ['FallbackToLogsOnError', 'File'] })),
+  imagePullPolicy: wire(
+    14,
+    string({
+      enum: ['Always', 'IfNotPresent', 'Never'],
+      description: 'Always, Never or IfNotPresent; Always when the tag is :latest, else IfNotPresent.',
     }),
   ),
-  volumeMounts: list(VolumeMount, { mergeKey: 'mountPath', description: 'Volumes mounted into the filesystem.' }),
-  volumeDevices: list(VolumeDevice, { mergeKey: 'devicePath' }),
-  livenessProbe: use(Probe, { description: 'The container is restarted when this probe fails.' }),
-  readinessProbe: use(Probe, { description: 'The container leaves Service endpoints when this probe fails.' }),
-  startupProbe: use(Probe, { description: 'The other probes begin when this one has succeeded.' }),
-  lifecycle: Lifecycle,
-  terminationMessagePath: string({ default: '/dev/termination-log' }),
-  terminationMessagePolicy: string({ default: 'File', enum: ['FallbackToLogsOnError', 'File'] }),
-  imagePullPolicy: string({
-    enum: ['Always', 'IfNotPresent', 'Never'],
-    description: 'Always, Never or IfNotPresent; Always when the tag is :latest, else IfNotPresent.',
-  }),
-  securityContext: SecurityContext,
-  stdin: boolean(),
-  stdinOnce: boolean(),
-  tty: boolean(),
+  securityContext: wire(15, SecurityContext),
+  stdin: wire(16, boolean()),
+  stdinOnce: wire(17, boolean()),
+  tty: wire(18, boolean()),
 };
 export const Container = object(
   'Container',
   containerFields,
   'A single application container that you want to run within a pod.',
 );
-export const EphemeralContainer = object('EphemeralContainer', { ...containerFields, targetContainerName: string() });
-
-const KeyToPath = object('KeyToPath', {
-  key: string({ required: true }),
-  path: string({ required: true }),
-  mode: int32({ keep: true }),
+export const EphemeralContainer = object('EphemeralContainer', {
+  ...embedded(1, containerFields),
+  targetContainerName: wire(2, string()),
 });
-const MODE = 0o644;
-const DownwardAPIVolumeFile = object('DownwardAPIVolumeFile', {
-  path: string({ required: true }),
-  fieldRef: ObjectFieldSelector,
-  resourceFieldRef: ResourceFieldSelector,
-  mode: int32({ keep: true }),
-});
-const VolumeProjection = object('VolumeProjection', {
-  secret: object('SecretProjection', { name: string(), items: list(KeyToPath), optional: boolean({ keep: true }) }),
-  downwardAPI: object('DownwardAPIProjection', { items: list(DownwardAPIVolumeFile) }),
-  configMap: object('ConfigMapProjection', {
-    name: string(),
-    items: list(KeyToPath),
-    optional: boolean({ keep: true }),
-  }),
-  serviceAccountToken: object('ServiceAccountTokenProjection', {
-    audience: string(),
-    expirationSeconds: int64({ keep: true, default: 3600 }),
-    path: string({ required: true }),
-  }),
-  clusterTrustBundle: any(),
-  podCertificate: any(),
-});
-
-const Volume = object(
-  'Volume',
-  {
-    name: string({ required: true, description: 'A DNS label, unique within the pod.' }),
-    hostPath: object('HostPathVolumeSource', {
-      path: string({ required: true }),
-      type: string({ keep: true, default: '' }),
-    }),
-    emptyDir: object('EmptyDirVolumeSource', { medium: string(), sizeLimit: quantity() }),
-    secret: object('SecretVolumeSource', {
-      secretName: string(),
-      items: list(KeyToPath),
-      defaultMode: int32({ keep: true, default: MODE }),
-      optional: boolean({ keep: true }),
-    }),
-    configMap: object('ConfigMapVolumeSource', {
-      name: string(),
-      items: list(KeyToPath),
-      defaultMode: int32({ keep: true, default: MODE }),
-      optional: boolean({ keep: true }),
-    }),
-    downwardAPI: object('DownwardAPIVolumeSource', {
-      items: list(DownwardAPIVolumeFile),
-      defaultMode: int32({ keep: true, default: MODE }),
-    }),
-    projected: object('ProjectedVolumeSource', {
-      sources: list(VolumeProjection),
-      defaultMode: int32({ keep: true, default: MODE }),
-    }),
-    persistentVolumeClaim: object('PersistentVolumeClaimVolumeSource', {
-      claimName: string({ required: true }),
-      readOnly: boolean(),
-    }),
-    nfs: object('NFSVolumeSource', {
-      server: string({ required: true }),
-      path: string({ required: true }),
-      readOnly: boolean(),
-    }),
-    image: object('ImageVolumeSource', { reference: string(), pullPolicy: string() }),
-    csi: object('CSIVolumeSource', {
-      driver: string({ required: true }),
-      readOnly: boolean({ keep: true }),
-      fsType: string({ keep: true }),
-      volumeAttributes: stringMap(),
-      nodePublishSecretRef: LocalObjectReference,
-    }),
-    ephemeral: any(),
-    iscsi: any(),
-    glusterfs: any(),
-    rbd: any(),
-    cephfs: any(),
-    cinder: any(),
-    fc: any(),
-    flocker: any(),
-    flexVolume: any(),
-    gitRepo: any(),
-    azureFile: any(),
-    azureDisk: any(),
-    awsElasticBlockStore: any(),
-    gcePersistentDisk: any(),
-    vsphereVolume: any(),
-    quobyte: any(),
-    photonPersistentDisk: any(),
-    portworxVolume: any(),
-    scaleIO: any(),
-    storageos: any(),
-  },
-  'Volume represents a named volume in a pod that may be accessed by any container in the pod.',
-);
 
 export const Toleration = object('Toleration', {
-  key: string(),
-  operator: string({ enum: ['Equal', 'Exists', 'Gt', 'Lt'] }),
-  value: string(),
-  effect: string(),
-  tolerationSeconds: int64({ keep: true }),
+  key: wire(1, string()),
+  operator: wire(2, string({ enum: ['Equal', 'Exists', 'Gt', 'Lt'] })),
+  value: wire(3, string()),
+  effect: wire(4, string()),
+  tolerationSeconds: wire(5, int64({ keep: true })),
 });
 
 const NodeSelectorRequirement = object('NodeSelectorRequirement', {
-  key: string({ required: true }),
-  operator: string({ required: true }),
-  values: strings(),
+  key: wire(1, string({ required: true })),
+  operator: wire(2, string({ required: true })),
+  values: wire(3, strings()),
 });
 const NodeSelectorTerm = object('NodeSelectorTerm', {
-  matchExpressions: list(NodeSelectorRequirement),
-  matchFields: list(NodeSelectorRequirement),
+  matchExpressions: wire(1, list(NodeSelectorRequirement)),
+  matchFields: wire(2, list(NodeSelectorRequirement)),
 });
-const NodeSelector = object('NodeSelector', { nodeSelectorTerms: list(NodeSelectorTerm, { required: true }) });
+const NodeSelector = object('NodeSelector', { nodeSelectorTerms: wire(1, list(NodeSelectorTerm, { required: true })) });
 const PodAffinityTerm = object('PodAffinityTerm', {
-  labelSelector: LabelSelector,
-  namespaces: strings(),
-  topologyKey: string({ required: true }),
-  namespaceSelector: LabelSelector,
-  matchLabelKeys: strings(),
-  mismatchLabelKeys: strings(),
+  labelSelector: wire(1, LabelSelector),
+  namespaces: wire(2, strings()),
+  topologyKey: wire(3, string({ required: true })),
+  namespaceSelector: wire(4, LabelSelector),
+  matchLabelKeys: wire(5, strings()),
+  mismatchLabelKeys: wire(6, strings()),
 });
 const WeightedPodAffinityTerm = object('WeightedPodAffinityTerm', {
-  weight: int32({ required: true }),
-  podAffinityTerm: use(PodAffinityTerm, { required: true }),
+  weight: wire(1, int32({ required: true })),
+  podAffinityTerm: wire(2, use(PodAffinityTerm, { required: true })),
 });
 const podAffinityFields = {
-  requiredDuringSchedulingIgnoredDuringExecution: list(PodAffinityTerm),
-  preferredDuringSchedulingIgnoredDuringExecution: list(WeightedPodAffinityTerm),
+  requiredDuringSchedulingIgnoredDuringExecution: wire(1, list(PodAffinityTerm)),
+  preferredDuringSchedulingIgnoredDuringExecution: wire(2, list(WeightedPodAffinityTerm)),
 };
 const Affinity = object('Affinity', {
-  nodeAffinity: object('NodeAffinity', {
-    requiredDuringSchedulingIgnoredDuringExecution: NodeSelector,
-    preferredDuringSchedulingIgnoredDuringExecution: list(
-      object('PreferredSchedulingTerm', {
-        weight: int32({ required: true }),
-        preference: use(NodeSelectorTerm, { required: true }),
-      }),
-    ),
-  }),
-  podAffinity: object('PodAffinity', podAffinityFields),
-  podAntiAffinity: object('PodAntiAffinity', podAffinityFields),
+  nodeAffinity: wire(
+    1,
+    object('NodeAffinity', {
+      requiredDuringSchedulingIgnoredDuringExecution: wire(1, NodeSelector),
+      preferredDuringSchedulingIgnoredDuringExecution: wire(
+        2,
+        list(
+          object('PreferredSchedulingTerm', {
+            weight: wire(1, int32({ required: true })),
+            preference: wire(2, use(NodeSelectorTerm, { required: true })),
+          }),
+        ),
+      ),
+    }),
+  ),
+  podAffinity: wire(2, object('PodAffinity', podAffinityFields)),
+  podAntiAffinity: wire(3, object('PodAntiAffinity', podAffinityFields)),
 });
 
 const TopologySpreadConstraint = object('TopologySpreadConstraint', {
-  maxSkew: int32({ required: true }),
-  topologyKey: string({ required: true }),
-  whenUnsatisfiable: string({ required: true }),
-  labelSelector: LabelSelector,
-  minDomains: int32({ keep: true }),
-  nodeAffinityPolicy: string({ keep: true }),
-  nodeTaintsPolicy: string({ keep: true }),
-  matchLabelKeys: strings(),
+  maxSkew: wire(1, int32({ required: true })),
+  topologyKey: wire(2, string({ required: true })),
+  whenUnsatisfiable: wire(3, string({ required: true })),
+  labelSelector: wire(4, LabelSelector),
+  minDomains: wire(5, int32({ keep: true })),
+  nodeAffinityPolicy: wire(6, string({ keep: true })),
+  nodeTaintsPolicy: wire(7, string({ keep: true })),
+  matchLabelKeys: wire(8, strings()),
 });
 
 const PodSecurityContext = object('PodSecurityContext', {
-  seLinuxOptions: SELinuxOptions,
-  windowsOptions: WindowsSecurityContextOptions,
-  runAsUser: int64({ keep: true }),
-  runAsGroup: int64({ keep: true }),
-  runAsNonRoot: boolean({ keep: true }),
-  supplementalGroups: list(int64({ keep: true })),
-  supplementalGroupsPolicy: string({ keep: true }),
-  fsGroup: int64({ keep: true }),
-  sysctls: list(object('Sysctl', { name: string({ required: true }), value: string({ required: true }) })),
-  fsGroupChangePolicy: string({ keep: true }),
-  seccompProfile: Profile('SeccompProfile'),
-  appArmorProfile: Profile('AppArmorProfile'),
-  seLinuxChangePolicy: string({ keep: true }),
+  seLinuxOptions: wire(1, SELinuxOptions),
+  windowsOptions: wire(8, WindowsSecurityContextOptions),
+  runAsUser: wire(2, int64({ keep: true })),
+  runAsGroup: wire(6, int64({ keep: true })),
+  runAsNonRoot: wire(3, boolean({ keep: true })),
+  supplementalGroups: wire(4, list(int64({ keep: true }))),
+  supplementalGroupsPolicy: wire(12, string({ keep: true })),
+  fsGroup: wire(5, int64({ keep: true })),
+  sysctls: wire(
+    7,
+    list(object('Sysctl', { name: wire(1, string({ required: true })), value: wire(2, string({ required: true })) })),
+  ),
+  fsGroupChangePolicy: wire(9, string({ keep: true })),
+  seccompProfile: wire(10, Profile('SeccompProfile')),
+  appArmorProfile: wire(11, Profile('AppArmorProfile')),
+  seLinuxChangePolicy: wire(13, string({ keep: true })),
 });
 
 const PodDNSConfig = object('PodDNSConfig', {
-  nameservers: strings(),
-  searches: strings(),
-  options: list(object('PodDNSConfigOption', { name: string(), value: string({ keep: true }) })),
+  nameservers: wire(1, strings()),
+  searches: wire(2, strings()),
+  options: wire(
+    3,
+    list(object('PodDNSConfigOption', { name: wire(1, string()), value: wire(2, string({ keep: true })) })),
+  ),
 });
 
 export const PodSpec = object(
   'PodSpec',
   {
-    volumes: list(Volume, {
-      mergeKey: 'name',
-      retainKeys: true,
-      description: 'Volumes that containers of the pod can mount.',
-    }),
-    initContainers: list(Container, {
-      mergeKey: 'name',
-      description: 'Containers run one after another before the others.',
-    }),
-    containers: list(Container, {
-      mergeKey: 'name',
-      required: true,
-      description: 'Containers of the pod; at least one.',
-    }),
-    ephemeralContainers: list(EphemeralContainer, { mergeKey: 'name' }),
-    restartPolicy: string({
-      default: 'Always',
-      enum: ['Always', 'Never', 'OnFailure'],
-      description: 'Always, OnFailure or Never. Default Always.',
-    }),
-    terminationGracePeriodSeconds: int64({ keep: true, default: 30 }),
-    activeDeadlineSeconds: int64({ keep: true }),
-    dnsPolicy: string({
-      default: 'ClusterFirst',
-      enum: ['ClusterFirst', 'ClusterFirstWithHostNet', 'Default', 'None'],
-      description: 'DNS policy for the pod. Default ClusterFirst.',
-    }),
-    nodeSelector: stringMap({ description: 'Labels that a node must have to run the pod.' }),
-    serviceAccountName: string({ description: 'The ServiceAccount to run this pod as.' }),
-    serviceAccount: string(),
-    automountServiceAccountToken: boolean({ keep: true }),
-    nodeName: string({
-      description: 'The node on which the pod runs; set by the scheduler through the binding subresource.',
-    }),
-    hostNetwork: boolean({ description: "Use the node's network namespace." }),
-    hostPID: boolean(),
-    hostIPC: boolean(),
-    shareProcessNamespace: boolean({ keep: true }),
-    // A struct pointer that defaulting always fills in.
-    securityContext: use(PodSecurityContext, { always: true }),
-    imagePullSecrets: list(LocalObjectReference, { mergeKey: 'name' }),
-    hostname: string({ description: "The pod's hostname; its name when absent." }),
-    subdomain: string(),
-    affinity: Affinity,
-    schedulerName: string({ default: 'default-scheduler' }),
-    tolerations: list(Toleration),
-    hostAliases: list(object('HostAlias', { ip: string({ required: true }), hostnames: strings() }), {
-      mergeKey: 'ip',
-    }),
-    priorityClassName: string(),
-    priority: int32({ keep: true }),
-    dnsConfig: PodDNSConfig,
-    readinessGates: list(object('PodReadinessGate', { conditionType: string({ required: true }) })),
-    runtimeClassName: string({ keep: true }),
-    enableServiceLinks: boolean({ keep: true, default: true }),
-    preemptionPolicy: string({ keep: true }),
-    overhead: quantities(),
-    topologySpreadConstraints: list(TopologySpreadConstraint, {
-      mergeKey: 'topologyKey',
-      mapKeys: ['topologyKey', 'whenUnsatisfiable'],
-    }),
-    setHostnameAsFQDN: boolean({ keep: true }),
-    os: object('PodOS', { name: string({ required: true }) }),
-    hostUsers: boolean({ keep: true }),
-    schedulingGates: list(object('PodSchedulingGate', { name: string({ required: true }) }), { mergeKey: 'name' }),
-    resourceClaims: list(
-      object('PodResourceClaim', {
-        name: string({ required: true }),
-        resourceClaimName: string({ keep: true }),
-        resourceClaimTemplateName: string({ keep: true }),
+    volumes: wire(
+      1,
+      list(Volume, {
+        mergeKey: 'name',
+        retainKeys: true,
+        description: 'Volumes that containers of the pod can mount.',
       }),
-      { mergeKey: 'name', retainKeys: true },
     ),
-    resources: ResourceRequirements,
-    hostnameOverride: string({ keep: true }),
+    initContainers: wire(
+      20,
+      list(Container, {
+        mergeKey: 'name',
+        description: 'Containers run one after another before the others.',
+      }),
+    ),
+    containers: wire(
+      2,
+      list(Container, {
+        mergeKey: 'name',
+        required: true,
+        description: 'Containers of the pod; at least one.',
+      }),
+    ),
+    ephemeralContainers: wire(34, list(EphemeralContainer, { mergeKey: 'name' })),
+    restartPolicy: wire(
+      3,
+      string({
+        default: 'Always',
+        enum: ['Always', 'Never', 'OnFailure'],
+        description: 'Always, OnFailure or Never. Default Always.',
+      }),
+    ),
+    terminationGracePeriodSeconds: wire(4, int64({ keep: true, default: 30 })),
+    activeDeadlineSeconds: wire(5, int64({ keep: true })),
+    dnsPolicy: wire(
+      6,
+      string({
+        default: 'ClusterFirst',
+        enum: ['ClusterFirst', 'ClusterFirstWithHostNet', 'Default', 'None'],
+        description: 'DNS policy for the pod. Default ClusterFirst.',
+      }),
+    ),
+    nodeSelector: wire(7, stringMap({ description: 'Labels that a node must have to run the pod.' })),
+    serviceAccountName: wire(8, string({ description: 'The ServiceAccount to run this pod as.' })),
+    serviceAccount: wire(9, string()),
+    automountServiceAccountToken: wire(21, boolean({ keep: true })),
+    nodeName: wire(
+      10,
+      string({
+        description: 'The node on which the pod runs; set by the scheduler through the binding subresource.',
+      }),
+    ),
+    hostNetwork: wire(11, boolean({ description: "Use the node's network namespace." })),
+    hostPID: wire(12, boolean()),
+    hostIPC: wire(13, boolean()),
+    shareProcessNamespace: wire(27, boolean({ keep: true })),
+    // A struct pointer that defaulting always fills in.
+    securityContext: wire(14, use(PodSecurityContext, { always: true })),
+    imagePullSecrets: wire(15, list(LocalObjectReference, { mergeKey: 'name' })),
+    hostname: wire(16, string({ description: "The pod's hostname; its name when absent." })),
+    subdomain: wire(17, string()),
+    affinity: wire(18, Affinity),
+    schedulerName: wire(19, string({ default: 'default-scheduler' })),
+    tolerations: wire(22, list(Toleration)),
+    hostAliases: wire(
+      23,
+      list(object('HostAlias', { ip: wire(1, string({ required: true })), hostnames: wire(2, strings()) }), {
+        mergeKey: 'ip',
+      }),
+    ),
+    priorityClassName: wire(24, string()),
+    priority: wire(25, int32({ keep: true })),
+    dnsConfig: wire(26, PodDNSConfig),
+    readinessGates: wire(28, list(object('PodReadinessGate', { conditionType: wire(1, string({ required: true })) }))),
+    runtimeClassName: wire(29, string({ keep: true })),
+    enableServiceLinks: wire(30, boolean({ keep: true, default: true })),
+    preemptionPolicy: wire(31, string({ keep: true })),
+    overhead: wire(32, quantities()),
+    topologySpreadConstraints: wire(
+      33,
+      list(TopologySpreadConstraint, {
+        mergeKey: 'topologyKey',
+        mapKeys: ['topologyKey', 'whenUnsatisfiable'],
+      }),
+    ),
+    setHostnameAsFQDN: wire(35, boolean({ keep: true })),
+    os: wire(36, object('PodOS', { name: wire(1, string({ required: true })) })),
+    hostUsers: wire(37, boolean({ keep: true })),
+    schedulingGates: wire(
+      38,
+      list(object('PodSchedulingGate', { name: wire(1, string({ required: true })) }), { mergeKey: 'name' }),
+    ),
+    resourceClaims: wire(
+      39,
+      list(
+        object('PodResourceClaim', {
+          name: wire(1, string({ required: true })),
+          resourceClaimName: wire(3, string({ keep: true })),
+          resourceClaimTemplateName: wire(4, string({ keep: true })),
+        }),
+        { mergeKey: 'name', retainKeys: true },
+      ),
+    ),
+    resources: wire(40, ResourceRequirements),
+    hostnameOverride: wire(41, string({ keep: true })),
   },
   'PodSpec is a description of a pod.',
 );
 
 export const PodTemplateSpec = object('PodTemplateSpec', {
-  metadata: use(ObjectMeta, { always: true }),
-  spec: use(PodSpec, { description: 'The pods to be made.' }),
+  metadata: wire(1, use(ObjectMeta, { always: true })),
+  spec: wire(2, use(PodSpec, { description: 'The pods to be made.' })),
 });
 
 /** Amounts by name, for schemas that hold one. */

@@ -1,6 +1,5 @@
 /** The schema of PodStatus. */
 import {
-  any,
   boolean,
   object as define,
   int32,
@@ -10,8 +9,8 @@ import {
   quantities,
   type Schema,
   string,
-  stringMap,
   time,
+  wire,
 } from '../schema/schema.ts';
 import { ResourceRequirements } from './pod-spec.ts';
 
@@ -19,81 +18,141 @@ const object = (name: string, fields: Readonly<Record<string, Schema>>, descript
   define(`io.k8s.api.core.v1.${name}`, fields, description ? { description } : {});
 
 const ContainerState = object('ContainerState', {
-  waiting: object('ContainerStateWaiting', { reason: string(), message: string() }),
-  running: object('ContainerStateRunning', { startedAt: time() }),
-  terminated: object('ContainerStateTerminated', {
-    exitCode: int32({ required: true, keep: true }),
-    signal: int32(),
-    reason: string(),
-    message: string(),
-    startedAt: time(),
-    finishedAt: time(),
-    containerID: string(),
-  }),
+  waiting: wire(1, object('ContainerStateWaiting', { reason: wire(1, string()), message: wire(2, string()) })),
+  running: wire(2, object('ContainerStateRunning', { startedAt: wire(1, time()) })),
+  terminated: wire(
+    3,
+    object('ContainerStateTerminated', {
+      exitCode: wire(1, int32({ required: true, keep: true })),
+      signal: wire(2, int32()),
+      reason: wire(3, string()),
+      message: wire(4, string()),
+      startedAt: wire(5, time()),
+      finishedAt: wire(6, time()),
+      containerID: wire(7, string()),
+    }),
+  ),
 });
 
 const ContainerStatus = object('ContainerStatus', {
-  name: string({ required: true }),
-  state: { ...ContainerState, always: true },
-  lastState: { ...ContainerState, always: true },
-  ready: boolean({ required: true, keep: true, default: false }),
-  restartCount: int32({ required: true, keep: true, default: 0 }),
-  image: string({ required: true, keep: true, default: '' }),
-  imageID: string({ required: true, keep: true, default: '' }),
-  containerID: string(),
-  started: boolean({ keep: true }),
-  allocatedResources: quantities(),
-  resources: ResourceRequirements,
-  volumeMounts: list(
-    object('VolumeMountStatus', {
-      name: string({ required: true }),
-      mountPath: string({ required: true }),
-      readOnly: boolean(),
-      recursiveReadOnly: string({ keep: true }),
-    }),
-    { mergeKey: 'mountPath' },
+  name: wire(1, string({ required: true })),
+  state: wire(2, { ...ContainerState, always: true }),
+  lastState: wire(3, { ...ContainerState, always: true }),
+  ready: wire(4, boolean({ required: true, keep: true, default: false })),
+  restartCount: wire(5, int32({ required: true, keep: true, default: 0 })),
+  image: wire(6, string({ required: true, keep: true, default: '' })),
+  imageID: wire(7, string({ required: true, keep: true, default: '' })),
+  containerID: wire(8, string()),
+  started: wire(9, boolean({ keep: true })),
+  allocatedResources: wire(10, quantities()),
+  resources: wire(11, ResourceRequirements),
+  volumeMounts: wire(
+    12,
+    list(
+      object('VolumeMountStatus', {
+        name: wire(1, string({ required: true })),
+        mountPath: wire(2, string({ required: true })),
+        readOnly: wire(3, boolean()),
+        recursiveReadOnly: wire(4, string({ keep: true })),
+      }),
+      { mergeKey: 'mountPath' },
+    ),
   ),
-  user: any(),
-  allocatedResourcesStatus: any(),
-  stopSignal: string({ keep: true }),
+  user: wire(
+    13,
+    object('ContainerUser', {
+      linux: wire(
+        1,
+        object('LinuxContainerUser', {
+          uid: wire(1, int64({ required: true })),
+          gid: wire(2, int64({ required: true })),
+          supplementalGroups: wire(3, list(int64({ keep: true }))),
+        }),
+      ),
+    }),
+  ),
+  allocatedResourcesStatus: wire(
+    14,
+    list(
+      object('ResourceStatus', {
+        name: wire(1, string({ required: true })),
+        resources: wire(
+          2,
+          list(
+            object('ResourceHealth', { resourceID: wire(1, string({ required: true })), health: wire(2, string()) }),
+            { mapKeys: ['resourceID'] },
+          ),
+        ),
+      }),
+      { mergeKey: 'name' },
+    ),
+  ),
+  stopSignal: wire(15, string({ keep: true })),
 });
 
 const PodCondition = object('PodCondition', {
-  type: string({ required: true }),
-  observedGeneration: int64(),
-  status: string({ required: true }),
-  lastProbeTime: time(),
-  lastTransitionTime: time(),
-  reason: string(),
-  message: string(),
+  type: wire(1, string({ required: true })),
+  observedGeneration: wire(7, int64()),
+  status: wire(2, string({ required: true })),
+  lastProbeTime: wire(3, time()),
+  lastTransitionTime: wire(4, time()),
+  reason: wire(5, string()),
+  message: wire(6, string()),
 });
 
 export const PodStatus = object(
   'PodStatus',
   {
-    observedGeneration: int64(),
-    phase: string({ description: 'Pending, Running, Succeeded, Failed or Unknown.' }),
-    conditions: list(PodCondition, { mergeKey: 'type' }),
-    message: string(),
-    reason: string(),
-    nominatedNodeName: string(),
-    hostIP: string(),
-    hostIPs: list(object('HostIP', { ip: string({ required: true }) }), { mergeKey: 'ip' }),
-    podIP: string({ description: "The pod's first address." }),
-    podIPs: list(object('PodIP', { ip: string({ required: true }) }), {
-      mergeKey: 'ip',
-      description: "The pod's addresses, one of each family.",
-    }),
-    startTime: time(),
-    initContainerStatuses: list(ContainerStatus),
-    containerStatuses: list(ContainerStatus),
-    ephemeralContainerStatuses: list(ContainerStatus),
-    qosClass: string(),
-    resize: string(),
-    resourceClaimStatuses: list(any()),
-    allocatedResources: quantities(),
-    resources: ResourceRequirements,
-    extendedResourceClaimStatus: stringMap(),
+    observedGeneration: wire(17, int64()),
+    phase: wire(1, string({ description: 'Pending, Running, Succeeded, Failed or Unknown.' })),
+    conditions: wire(2, list(PodCondition, { mergeKey: 'type' })),
+    message: wire(3, string()),
+    reason: wire(4, string()),
+    nominatedNodeName: wire(11, string()),
+    hostIP: wire(5, string()),
+    hostIPs: wire(16, list(object('HostIP', { ip: wire(1, string({ required: true })) }), { mergeKey: 'ip' })),
+    podIP: wire(6, string({ description: "The pod's first address." })),
+    podIPs: wire(
+      12,
+      list(object('PodIP', { ip: wire(1, string({ required: true })) }), {
+        mergeKey: 'ip',
+        description: "The pod's addresses, one of each family.",
+      }),
+    ),
+    startTime: wire(7, time()),
+    initContainerStatuses: wire(10, list(ContainerStatus)),
+    containerStatuses: wire(8, list(ContainerStatus)),
+    ephemeralContainerStatuses: wire(13, list(ContainerStatus)),
+    qosClass: wire(9, string()),
+    resize: wire(14, string()),
+    resourceClaimStatuses: wire(
+      15,
+      list(
+        object('PodResourceClaimStatus', {
+          name: wire(1, string({ required: true })),
+          resourceClaimName: wire(2, string({ keep: true })),
+        }),
+        { mergeKey: 'name', retainKeys: true },
+      ),
+    ),
+    allocatedResources: wire(19, quantities()),
+    resources: wire(20, ResourceRequirements),
+    extendedResourceClaimStatus: wire(
+      18,
+      object('PodExtendedResourceClaimStatus', {
+        requestMappings: wire(
+          1,
+          list(
+            object('ContainerExtendedResourceRequest', {
+              containerName: wire(1, string({ required: true })),
+              resourceName: wire(2, string({ required: true })),
+              requestName: wire(3, string({ required: true })),
+            }),
+          ),
+        ),
+        resourceClaimName: wire(2, string({ required: true })),
+      }),
+    ),
   },
   'PodStatus represents information about the status of a pod.',
 );

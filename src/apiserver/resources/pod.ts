@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Pod } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
-import { use } from '../schema/schema.ts';
+import { use, wire } from '../schema/schema.ts';
 import { type FieldError, type FieldErrors, forbidden, invalid, type Path } from '../validation/field.ts';
 import { type Draftable, defineKind } from './kind.ts';
 import { admitPod } from './pod-admission.ts';
@@ -26,8 +26,8 @@ export const pod = defineKind<PodDraft>({
     'io.k8s.api.core.v1.Pod',
     'Pod is a collection of containers that can run on a host. This resource is created by clients and scheduled onto hosts.',
     {
-      spec: use(PodSpec, { always: true, description: 'Specification of the desired behavior of the pod.' }),
-      status: use(PodStatus, { always: true, description: 'Most recently observed status of the pod.' }),
+      spec: wire(2, use(PodSpec, { always: true, description: 'Specification of the desired behavior of the pod.' })),
+      status: wire(3, use(PodStatus, { always: true, description: 'Most recently observed status of the pod.' })),
     },
   ),
   columns: podColumns,

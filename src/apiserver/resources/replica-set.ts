@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ReplicaSet } from '../../kube/types.ts';
 import { LabelSelector, topLevel } from '../schema/meta.ts';
-import { object as define, int32, int64, list, type Schema, string, time, use } from '../schema/schema.ts';
+import { object as define, int32, int64, list, type Schema, string, time, use, wire } from '../schema/schema.ts';
 import { invalid } from '../validation/field.ts';
 import { age } from './age.ts';
 import { type Draftable, defineKind } from './kind.ts';
@@ -31,37 +31,46 @@ export const replicaSet = defineKind<Draftable<ReplicaSet>>({
     'io.k8s.api.apps.v1.ReplicaSet',
     'ReplicaSet ensures that a specified number of pod replicas are running at any given time.',
     {
-      spec: object(
-        'ReplicaSetSpec',
-        {
-          replicas: int32({ keep: true, default: 1, description: 'Number of desired pods. Default 1.' }),
-          minReadySeconds: int32(),
-          selector: use(LabelSelector, { required: true }),
-          template: use(PodTemplateSpec, { always: true }),
-        },
-        { always: true },
+      spec: wire(
+        2,
+        object(
+          'ReplicaSetSpec',
+          {
+            replicas: wire(1, int32({ keep: true, default: 1, description: 'Number of desired pods. Default 1.' })),
+            minReadySeconds: wire(4, int32()),
+            selector: wire(2, use(LabelSelector, { required: true })),
+            template: wire(3, use(PodTemplateSpec, { always: true })),
+          },
+          { always: true },
+        ),
       ),
-      status: object(
-        'ReplicaSetStatus',
-        {
-          replicas: int32({ required: true, keep: true, default: 0 }),
-          fullyLabeledReplicas: int32(),
-          readyReplicas: int32(),
-          availableReplicas: int32(),
-          terminatingReplicas: int32({ keep: true }),
-          observedGeneration: int64(),
-          conditions: list(
-            object('ReplicaSetCondition', {
-              type: string({ required: true }),
-              status: string({ required: true }),
-              lastTransitionTime: time(),
-              reason: string(),
-              message: string(),
-            }),
-            { mergeKey: 'type' },
-          ),
-        },
-        { always: true },
+      status: wire(
+        3,
+        object(
+          'ReplicaSetStatus',
+          {
+            replicas: wire(1, int32({ required: true, keep: true, default: 0 })),
+            fullyLabeledReplicas: wire(2, int32()),
+            readyReplicas: wire(4, int32()),
+            availableReplicas: wire(5, int32()),
+            terminatingReplicas: wire(7, int32({ keep: true })),
+            observedGeneration: wire(3, int64()),
+            conditions: wire(
+              6,
+              list(
+                object('ReplicaSetCondition', {
+                  type: wire(1, string({ required: true })),
+                  status: wire(2, string({ required: true })),
+                  lastTransitionTime: wire(3, time()),
+                  reason: wire(4, string()),
+                  message: wire(5, string()),
+                }),
+                { mergeKey: 'type' },
+              ),
+            ),
+          },
+          { always: true },
+        ),
       ),
     },
   ),

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Secret } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
-import { boolean, bytes, map, string, stringMap } from '../schema/schema.ts';
+import { boolean, bytes, map, string, stringMap, wire } from '../schema/schema.ts';
 import { type FieldError, forbidden, invalid, required, tooLong } from '../validation/field.ts';
 import { configMapKey } from '../validation/names.ts';
 import { age } from './age.ts';
@@ -24,10 +24,10 @@ export const secret = defineKind<Draftable<Secret>>({
   plural: 'secrets',
   namespaced: true,
   schema: topLevel('io.k8s.api.core.v1.Secret', 'Secret holds secret data of a certain type.', {
-    immutable: boolean({ keep: true, description: 'If true, the data cannot be changed any more.' }),
-    data: map(bytes(), { description: 'The secret data, in base64.' }),
-    stringData: stringMap({ description: 'Secret data as text; written into data, never returned.' }),
-    type: string({ default: 'Opaque', description: 'What programs may expect of the data.' }),
+    immutable: wire(5, boolean({ keep: true, description: 'If true, the data cannot be changed any more.' })),
+    data: wire(2, map(bytes(), { description: 'The secret data, in base64.' })),
+    stringData: wire(4, stringMap({ description: 'Secret data as text; written into data, never returned.' })),
+    type: wire(3, string({ default: 'Opaque', description: 'What programs may expect of the data.' })),
   }),
   columns: [{ name: 'Name', format: 'name' }, { name: 'Type' }, { name: 'Data' }, { name: 'Age' }],
   row: (object, now) => [

@@ -1,10 +1,10 @@
 /** ServiceAccount, core/v1. */
 import type { ServiceAccount } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
-import { boolean, list } from '../schema/schema.ts';
+import { boolean, list, wire } from '../schema/schema.ts';
 import { age } from './age.ts';
 import { type Draftable, defineKind } from './kind.ts';
-import { LocalObjectReference, ObjectReference } from './pod-spec.ts';
+import { LocalObjectReference, ObjectReference } from './references.ts';
 
 export const serviceAccount = defineKind<Draftable<ServiceAccount>>({
   group: '',
@@ -14,12 +14,15 @@ export const serviceAccount = defineKind<Draftable<ServiceAccount>>({
   namespaced: true,
   shortNames: ['sa'],
   schema: topLevel('io.k8s.api.core.v1.ServiceAccount', 'ServiceAccount is an identity for processes in pods.', {
-    secrets: list(ObjectReference, { mergeKey: 'name' }),
-    imagePullSecrets: list(LocalObjectReference),
-    automountServiceAccountToken: boolean({
-      keep: true,
-      description: 'Whether pods get a token mounted; default true.',
-    }),
+    secrets: wire(2, list(ObjectReference, { mergeKey: 'name' })),
+    imagePullSecrets: wire(3, list(LocalObjectReference)),
+    automountServiceAccountToken: wire(
+      4,
+      boolean({
+        keep: true,
+        description: 'Whether pods get a token mounted; default true.',
+      }),
+    ),
   }),
   columns: [{ name: 'Name', format: 'name' }, { name: 'Secrets' }, { name: 'Age' }],
   row: (object, now) => [

@@ -11,6 +11,7 @@ import {
   stringMap,
   strings,
   use,
+  wire,
 } from '../schema/schema.ts';
 import { dns1035Label } from '../validation/names.ts';
 import { age } from './age.ts';
@@ -30,47 +31,65 @@ const object = (name: string, fields: Readonly<Record<string, Schema>>, options 
   define(`io.k8s.api.core.v1.${name}`, fields, options);
 
 const ServicePort = object('ServicePort', {
-  name: string({ description: 'A DNS label, unique within the Service; needed when there are several ports.' }),
-  protocol: string({ default: 'TCP', enum: ['SCTP', 'TCP', 'UDP'], description: 'TCP, UDP or SCTP. Default TCP.' }),
-  appProtocol: string({ keep: true }),
-  port: int32({ required: true, description: 'The port that the Service exposes.' }),
-  targetPort: intOrString({ description: "Number or name of the pods' port; the same as port when absent." }),
-  nodePort: int32({ description: 'The port on each node for type NodePort and LoadBalancer; allocated when absent.' }),
+  name: wire(
+    1,
+    string({ description: 'A DNS label, unique within the Service; needed when there are several ports.' }),
+  ),
+  protocol: wire(
+    2,
+    string({ default: 'TCP', enum: ['SCTP', 'TCP', 'UDP'], description: 'TCP, UDP or SCTP. Default TCP.' }),
+  ),
+  appProtocol: wire(6, string({ keep: true })),
+  port: wire(3, int32({ required: true, description: 'The port that the Service exposes.' })),
+  targetPort: wire(4, intOrString({ description: "Number or name of the pods' port; the same as port when absent." })),
+  nodePort: wire(
+    5,
+    int32({ description: 'The port on each node for type NodePort and LoadBalancer; allocated when absent.' }),
+  ),
 });
 
 const ServiceSpec = object(
   'ServiceSpec',
   {
-    ports: list(ServicePort, {
-      mergeKey: 'port',
-      mapKeys: ['port', 'protocol'],
-      description: 'The ports exposed by this Service.',
-    }),
-    selector: stringMap({ description: 'Traffic goes to the pods with these labels.' }),
-    clusterIP: string({ description: 'The address of the Service, allocated; "None" for a headless one.' }),
-    clusterIPs: strings({ description: 'The addresses of both families; the first is clusterIP.' }),
-    type: string({
-      default: 'ClusterIP',
-      enum: ['ClusterIP', 'ExternalName', 'LoadBalancer', 'NodePort'],
-      description: 'ClusterIP, NodePort, LoadBalancer or ExternalName.',
-    }),
-    externalIPs: strings(),
-    sessionAffinity: string({ default: 'None', enum: ['ClientIP', 'None'], description: 'ClientIP or None.' }),
-    loadBalancerIP: string(),
-    loadBalancerSourceRanges: strings(),
-    externalName: string(),
-    externalTrafficPolicy: string({ enum: ['Cluster', 'Local'] }),
-    healthCheckNodePort: int32(),
-    publishNotReadyAddresses: boolean(),
-    sessionAffinityConfig: object('SessionAffinityConfig', {
-      clientIP: object('ClientIPConfig', { timeoutSeconds: int32({ keep: true, default: 10800 }) }),
-    }),
-    ipFamilies: list(string({ keep: true }), { description: 'IPv4, IPv6, or both in order of preference.' }),
-    ipFamilyPolicy: string({ keep: true, enum: ['PreferDualStack', 'RequireDualStack', 'SingleStack'] }),
-    allocateLoadBalancerNodePorts: boolean({ keep: true }),
-    loadBalancerClass: string({ keep: true }),
-    internalTrafficPolicy: string({ keep: true, enum: ['Cluster', 'Local'] }),
-    trafficDistribution: string({ keep: true }),
+    ports: wire(
+      1,
+      list(ServicePort, {
+        mergeKey: 'port',
+        mapKeys: ['port', 'protocol'],
+        description: 'The ports exposed by this Service.',
+      }),
+    ),
+    selector: wire(2, stringMap({ description: 'Traffic goes to the pods with these labels.' })),
+    clusterIP: wire(3, string({ description: 'The address of the Service, allocated; "None" for a headless one.' })),
+    clusterIPs: wire(18, strings({ description: 'The addresses of both families; the first is clusterIP.' })),
+    type: wire(
+      4,
+      string({
+        default: 'ClusterIP',
+        enum: ['ClusterIP', 'ExternalName', 'LoadBalancer', 'NodePort'],
+        description: 'ClusterIP, NodePort, LoadBalancer or ExternalName.',
+      }),
+    ),
+    externalIPs: wire(5, strings()),
+    sessionAffinity: wire(7, string({ default: 'None', enum: ['ClientIP', 'None'], description: 'ClientIP or None.' })),
+    loadBalancerIP: wire(8, string()),
+    loadBalancerSourceRanges: wire(9, strings()),
+    externalName: wire(10, string()),
+    externalTrafficPolicy: wire(11, string({ enum: ['Cluster', 'Local'] })),
+    healthCheckNodePort: wire(12, int32()),
+    publishNotReadyAddresses: wire(13, boolean()),
+    sessionAffinityConfig: wire(
+      14,
+      object('SessionAffinityConfig', {
+        clientIP: wire(1, object('ClientIPConfig', { timeoutSeconds: wire(1, int32({ keep: true, default: 10800 })) })),
+      }),
+    ),
+    ipFamilies: wire(19, list(string({ keep: true }), { description: 'IPv4, IPv6, or both in order of preference.' })),
+    ipFamilyPolicy: wire(17, string({ keep: true, enum: ['PreferDualStack', 'RequireDualStack', 'SingleStack'] })),
+    allocateLoadBalancerNodePorts: wire(20, boolean({ keep: true })),
+    loadBalancerClass: wire(21, string({ keep: true })),
+    internalTrafficPolicy: wire(22, string({ keep: true, enum: ['Cluster', 'Local'] })),
+    trafficDistribution: wire(23, string({ keep: true })),
   },
   { always: true },
 );
@@ -78,27 +97,36 @@ const ServiceSpec = object(
 const ServiceStatus = object(
   'ServiceStatus',
   {
-    loadBalancer: object(
-      'LoadBalancerStatus',
-      {
-        ingress: list(
-          object('LoadBalancerIngress', {
-            ip: string(),
-            hostname: string(),
-            ipMode: string({ keep: true }),
-            ports: list(
-              object('PortStatus', {
-                port: int32({ required: true }),
-                protocol: string({ required: true }),
-                error: string({ keep: true }),
+    loadBalancer: wire(
+      1,
+      object(
+        'LoadBalancerStatus',
+        {
+          ingress: wire(
+            1,
+            list(
+              object('LoadBalancerIngress', {
+                ip: wire(1, string()),
+                hostname: wire(2, string()),
+                ipMode: wire(3, string({ keep: true })),
+                ports: wire(
+                  4,
+                  list(
+                    object('PortStatus', {
+                      port: wire(1, int32({ required: true })),
+                      protocol: wire(2, string({ required: true })),
+                      error: wire(3, string({ keep: true })),
+                    }),
+                  ),
+                ),
               }),
             ),
-          }),
-        ),
-      },
-      { always: true },
+          ),
+        },
+        { always: true },
+      ),
     ),
-    conditions: list(use(Condition, {}), { mergeKey: 'type' }),
+    conditions: wire(2, list(use(Condition, {}), { mergeKey: 'type' })),
   },
   { always: true },
 );
@@ -115,8 +143,8 @@ export const service = defineKind<ServiceDraft>({
     'io.k8s.api.core.v1.Service',
     'Service is a named abstraction of software service: a port that the proxy listens on, and the selector of the pods that answer.',
     {
-      spec: ServiceSpec,
-      status: ServiceStatus,
+      spec: wire(2, ServiceSpec),
+      status: wire(3, ServiceStatus),
     },
   ),
   columns: [

@@ -142,7 +142,7 @@ function decodeMap(values: Schema, value: unknown, place: Place, schema: Schema)
 }
 
 /** Sets a property also when its name is "__proto__". */
-function defineOwn(target: Record<string, unknown>, key: string, value: unknown): void {
+export function defineOwn(target: Record<string, unknown>, key: string, value: unknown): void {
   if (key === '__proto__')
     Object.defineProperty(target, key, { value, enumerable: true, configurable: true, writable: true });
   else target[key] = value;

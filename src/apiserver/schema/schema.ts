@@ -14,6 +14,11 @@ interface Common {
   readonly keep?: boolean;
   /** Filled in when the field is absent and its parent is there. */
   readonly default?: unknown;
+  /**
+   * The field's number in Kubernetes' protobuf form, and before it those of the messages that it is embedded in there but
+   * not in JSON. Written with `wire` and `embedded`; absent where a type has no protobuf form.
+   */
+  readonly wire?: readonly number[];
 }
 
 export interface StringSchema extends Common {
@@ -135,6 +140,21 @@ export const quantities = (): MapSchema => map(quantity());
 /** A use of a schema with other flags: `use(PodSpec, { required: true })`. */
 export function use<S extends Schema>(schema: S, options: Options<S>): S {
   return { ...schema, ...options };
+}
+
+/** A field with its number in protobuf: `name: wire(1, string())`. The numbers are the API's contract and never change. */
+export function wire<S extends Schema>(number: number, schema: S): S {
+  return { ...schema, wire: [number] };
+}
+
+/**
+ * Fields that are the parent's own in JSON and in protobuf those of a message in field `number` (an embedded struct in Go):
+ * `...embedded(2, { hostPath: wire(1, HostPath) })`.
+ */
+export function embedded(number: number, fields: Readonly<Record<string, Schema>>): Record<string, Schema> {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, field]) => [name, { ...field, wire: [number, ...(field.wire ?? [])] }]),
+  );
 }
 
 /** The short Go-like name of a type for messages: "[]v1.Container", "map[string]string", "*int32". */
