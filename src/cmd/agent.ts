@@ -192,6 +192,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     domain: options.clusterDomain,
     podCidrs: options.clusterCidr,
     serviceCidrs: options.serviceCidr,
+    onAnswer: (names, addresses) => policy.resolved(names, addresses),
     log: log.child({ component: 'dns' }),
   });
   const resources = await nodeResources(state);
