@@ -8,7 +8,8 @@ import type {
   ClusterNetworkPolicySpec,
 } from '../../kube/cluster-network-policy.ts';
 import type { ClusterNetworkPolicy, LabelSelector, Node } from '../../kube/types.ts';
-import { nodeObject } from './testing.ts';
+import type { ClusterState } from './oracle.ts';
+import { nodeObject, type RandomCluster, randomCluster } from './testing.ts';
 
 let serial = 0;
 
@@ -180,3 +181,14 @@ export const randomDomainNames: fc.Arbitrary<ReadonlyMap<string, readonly string
 export const randomClusterPolicies = fc
   .array(randomClusterPolicy, { minLength: 1, maxLength: 6, size: 'max' })
   .map((all) => [...new Map(all.map((each) => [each.metadata.name, each])).values()]);
+
+/** All that decides about packets. */
+export const randomState: fc.Arbitrary<RandomCluster & Required<ClusterState>> = fc
+  .record({
+    cluster: randomCluster,
+    // Half of the states without them: there NetworkPolicies have the only word.
+    clusterPolicies: fc.oneof(fc.constant<ClusterNetworkPolicy[]>([]), randomClusterPolicies),
+    nodes: randomNodes,
+    domainNames: randomDomainNames,
+  })
+  .map(({ cluster, ...others }) => ({ ...cluster, ...others }));
