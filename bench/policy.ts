@@ -1,6 +1,6 @@
 /**
  * policy.load, policy.label_change, policy.policy_added, policy.connect: 1,000 policies x 100 local pods x 5,000 pods, and
- * what a connection costs through them. Everything happens in namespaces of its own, which are gone afterwards.
+ * what a connection costs through them; policy.early_packets: whether a crowd of new pods is reached before its policy. Everything happens in namespaces of its own, which are gone afterwards.
  *
  * podwire's figures hold all from the API object in hand to the committed transaction; the peer's only what the kernel takes
  * for its text, without the making of it.
@@ -17,11 +17,13 @@ import { writeSysctl } from '../src/linux/sysctl.ts';
 import { PolicyModel } from '../src/node/policy/model.ts';
 import { PolicyReconciler } from '../src/node/policy/reconciler.ts';
 import { table } from '../src/node/policy/render.ts';
+import { startCrowd } from '../test/netns/policy-crowd.ts';
 import { distribution, type Metric, type Metrics } from './metrics.ts';
 import { renderShapeSync, shapeName, shapeTable } from './policy/kube-router-shape.ts';
 import { type BenchState, connectState, largePolicy, largeState, nodeName } from './policy/state.ts';
 
-export const about = 'NetworkPolicy: load, one label changed, one policy added, connect through 1 to 1,000 policies';
+export const about =
+  'NetworkPolicy: load, one label changed, one policy added, connect through 1 to 1,000 policies, 200 pods at once';
 
 export interface PolicyBenchOptions {
   /** Loads that are measured; default 7. */
@@ -30,6 +32,8 @@ export interface PolicyBenchOptions {
   readonly changes?: number;
   /** Connections that are measured per case; default 3000. */
   readonly connects?: number;
+  /** Pods that start at once; default 200. */
+  readonly crowd?: number;
 }
 
 const addresses = [
@@ -39,7 +43,32 @@ const addresses = [
 
 export async function run(options: PolicyBenchOptions = {}): Promise<Metrics> {
   const { loads = 7, changes = 400, connects = 3000 } = options;
-  return { ...(await measureChanges(loads, changes)), ...(await measureConnects(connects)) };
+  return {
+    ...(await measureChanges(loads, changes)),
+    ...(await measureConnects(connects)),
+    ...(await measureCrowd(options.crowd ?? 200)),
+  };
+}
+
+/** Pods that start at once under a default deny, while another process knocks at their addresses all the time. */
+async function measureCrowd(pods: number): Promise<Metrics> {
+  const { early, reachedAfter, addMs, prober } = await startCrowd({ pods });
+  if (reachedAfter !== pods) throw new Error(`only ${reachedAfter} of ${pods} pods were reached without the policy`);
+  const every = (prober.elapsed / prober.sweeps).toFixed(1);
+  return {
+    'policy.early_packets': {
+      unit: 'packets',
+      podwire: distribution([early]),
+      note:
+        `packets that reached any of ${pods} pods before the default deny held; ${prober.datagrams} datagrams, ` +
+        `one from each of two senders to each address every ${every} ms, and ${prober.tcpTries} TCP connections`,
+    },
+    'policy.add_crowd': {
+      unit: 'ms',
+      podwire: distribution([addMs]),
+      note: `CNI ADD of the ${pods} pods at once, through the shim, with the knocking beside`,
+    },
+  };
 }
 
 function elapsed(work: () => void): number {
