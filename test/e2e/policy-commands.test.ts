@@ -73,7 +73,7 @@ test('policies decide, and the commands say so', async (t) => {
       ({ exitCode }) => exitCode === 0,
     );
     const { stdout } = await podwire(['policy', 'matrix', '--port', '80', '--probe', ...name]);
-    assert.match(stdout, /9 connections, 1 denied, all measured as computed/);
+    assert.match(stdout, /18 connections, 2 denied, all measured as computed/);
   });
 
   await t.test('drops, as they happen', async () => {
@@ -108,6 +108,6 @@ test('policies decide, and the commands say so', async (t) => {
     const { stdout } = await podwire(['policy', 'check', 'client', 'server:80', ...name]);
     assert.match(stdout, /spec\.ingress\[0\] of ClusterNetworkPolicy guard, Admin tier, priority 5: Deny/);
     const matrix = await podwire(['policy', 'matrix', '--port', '80', '--probe', ...name]);
-    assert.match(matrix.stdout, /9 connections, 2 denied, all measured as computed/);
+    assert.match(matrix.stdout, /18 connections, 4 denied, all measured as computed/);
   });
 });
