@@ -5,7 +5,8 @@ import fc from 'fast-check';
 import { evaluator } from './oracle.ts';
 import { packetAddresses, packetPorts } from './testing.ts';
 import { randomState } from './testing-cluster.ts';
-import { matrixCases, namespaces, podObjects, pods, probes, world } from './testing-matrix.ts';
+import { namespaces, podObjects, pods, probes, world } from './testing-matrix.ts';
+import { matrixCases } from './testing-matrix-cases.ts';
 import { deniedConnections, type Universe } from './testing-second-oracle.ts';
 
 /** More with PODWIRE_STATES; 2,000 take half a minute. */
