@@ -5,14 +5,12 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { FakeClock } from '../../src/base/clock.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { FakeClient } from '../../src/kube/fake-client.ts';
 import { Informer } from '../../src/kube/informer.ts';
 import type { ClusterNetworkPolicy, Draft, Node } from '../../src/kube/types.ts';
-import { bindUdp, listenTcp } from '../../src/linux/sockets.ts';
 import { encode } from '../../src/node/dns/chain.ts';
 import { DnsController } from '../../src/node/dns/controller.ts';
 import { decodeQuery } from '../../src/node/dns/decode.ts';
@@ -24,10 +22,9 @@ import { nodeObject } from '../../src/node/policy/testing.ts';
 import { clusterPolicyObject } from '../../src/node/policy/testing-cluster.ts';
 import type { Endpoint } from '../../src/node/policy/testing-matrix.ts';
 import { type Agent, PolicyCluster } from './policy-cluster.ts';
-import { eventually, families, PolicyLab, pods, skip, world } from './policy-lab.ts';
+import { eventually, families, node2, PolicyLab, pods, skip, world } from './policy-lab.ts';
 
 const [xa, ya] = ['x/a', 'y/a'].map((name) => pods.find((each) => each.name === name)!) as [Endpoint, Endpoint];
-const n2: Endpoint = { name: 'n2', ns: '', pod: '', v4: '172.18.0.2', v6: 'fd00:18::2' };
 const everywhere = { networks: ['0.0.0.0/0', '::/0'] };
 const inX = { namespaces: { matchLabels: { ns: 'x' } } };
 
@@ -35,27 +32,11 @@ describe('peers by address', { skip }, () => {
   let lab: PolicyLab;
   let cluster: PolicyCluster;
   let agent: Agent;
-  const closers: (() => void)[] = [];
 
   before(async () => {
     lab = await PolicyLab.create();
-    // The second node answers on its own addresses, as a hostNetwork pod would.
-    for (const address of [n2.v4, n2.v6]) {
-      for (const port of [80, 81]) {
-        const server = createServer((socket) => socket.on('error', () => {}).pipe(socket));
-        server.listen({ fd: listenTcp({ ns: lab.n2.ns, address, port }) });
-        const udp = createSocket(address.includes(':') ? 'udp6' : 'udp4');
-        udp.on('message', (message, from) => udp.send(message, from.port, from.address));
-        udp.bind({ fd: bindUdp({ ns: lab.n2.ns, address, port }) });
-        closers.push(
-          () => server.close(),
-          () => udp.close(),
-        );
-      }
-    }
   });
   after(async () => {
-    for (const close of closers) close();
     await lab?.[Symbol.asyncDispose]();
   });
   beforeEach(async () => {
@@ -83,7 +64,7 @@ describe('peers by address', { skip }, () => {
   };
 
   test('nodes: by their labels, which may change; elements change, chains never', async () => {
-    await node('n2', [n2.v4, n2.v6, 'n2.example'], { zone: 'west' });
+    await node('n2', [node2.v4, node2.v6, 'n2.example'], { zone: 'west' });
     const policies: ClusterNetworkPolicy[] = [
       clusterPolicyObject('no-west', {
         subject: inX,
@@ -106,27 +87,27 @@ describe('peers by address', { skip }, () => {
         .slice(1)
         .join('');
     const before = chains();
-    await reaches(xa, n2, false);
-    await reaches(xa, n2, true, 81);
-    await reaches(ya, n2, true);
+    await reaches(xa, node2, false);
+    await reaches(xa, node2, true, 81);
+    await reaches(ya, node2, true);
     await reaches(xa, world, true);
     await cluster.client.patch('Node', { name: 'n2' }, { metadata: { labels: { zone: 'east' } } });
     await cluster.settled(lab.nodes);
     lab.forgetFlows();
-    await reaches(xa, n2, true);
+    await reaches(xa, node2, true);
     await cluster.client.patch('Node', { name: 'n2' }, { metadata: { labels: { zone: 'west' } } });
     await cluster.settled(lab.nodes);
     lab.forgetFlows();
-    await reaches(xa, n2, false);
+    await reaches(xa, node2, false);
     await cluster.client.patch('Node', { name: 'n2' }, { status: { addresses: [] } }, { subresource: 'status' });
     await cluster.settled(lab.nodes);
     lab.forgetFlows();
-    await reaches(xa, n2, true);
+    await reaches(xa, node2, true);
     assert.equal(chains(), before);
   });
 
   test('nodes: an Accept before a Deny of all networks opens them only', async () => {
-    await node('n2', [n2.v4, n2.v6], {});
+    await node('n2', [node2.v4, node2.v6], {});
     await cluster.replaceClusterPolicies([
       clusterPolicyObject('nodes-only', {
         subject: inX,
@@ -137,7 +118,7 @@ describe('peers by address', { skip }, () => {
       }),
     ]);
     await cluster.settled(lab.nodes);
-    await reaches(xa, n2, true);
+    await reaches(xa, node2, true);
     await reaches(xa, world, false);
     await reaches(xa, ya, false);
   });

@@ -18,14 +18,23 @@ import type { Endpoint } from '../../src/node/policy/testing-matrix.ts';
 import { ServicesController } from '../../src/node/services/controller.ts';
 import { makeNode, makeService, makeSlice } from '../../src/node/services/fixtures.ts';
 import { PolicyCluster } from './policy-cluster.ts';
-import { type Family, families, inParallel, nodeOf, PolicyLab, pods, skip, world } from './policy-lab.ts';
+import {
+  type Family,
+  families,
+  inParallel,
+  node1 as n1,
+  node2 as n2,
+  nodeOf,
+  PolicyLab,
+  pods,
+  skip,
+  world,
+} from './policy-lab.ts';
 
 type Addresses = Pick<Endpoint, 'name' | 'v4' | 'v6'>;
 
 const pod = (name: string): Endpoint => pods.find((each) => each.name === name)!;
 const [xa, xc, yb, yc] = ['x/a', 'x/c', 'y/b', 'y/c'].map(pod) as [Endpoint, Endpoint, Endpoint, Endpoint];
-const n1: Addresses = { name: 'n1', v4: '172.18.0.1', v6: 'fd00:18::1' };
-const n2: Addresses = { name: 'n2', v4: '172.18.0.2', v6: 'fd00:18::2' };
 const nodes = { n1, n2 };
 const servicePort = 8000;
 
@@ -227,6 +236,19 @@ describe('policies and Services', { skip }, () => {
     await assertWays(fromPods, (way) => !isElsewhere(way));
     await cluster.replacePolicies(egress([...block(n1), ...block(n2)].map((cidr) => ({ ipBlock: { cidr } }))));
     await assertWays(fromPods, isElsewhere);
+  });
+
+  test('a pod reaches itself through its own Service, whatever policies say', async () => {
+    await cluster.replacePolicies([policyObject('y/deny', { podSelector: {}, policyTypes: ['Ingress', 'Egress'] })]);
+    const own = services.flatMap(({ endpoint, clusterIp, nodePort, name }): Way[] => {
+      const common = { from: endpoint, endpoint, source: endpoint };
+      const home = nodes[nodeOf(endpoint)];
+      return [
+        { ...common, what: `ClusterIP of ${name}`, to: clusterIp, port: servicePort },
+        { ...common, what: `NodePort of ${name} at home`, to: home, port: nodePort },
+      ];
+    });
+    await assertWays(own, () => true);
   });
 
   test('the rules of both were beside each other all the time', () => {
