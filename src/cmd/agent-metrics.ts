@@ -56,7 +56,7 @@ export function renderAgentMetrics({ services, announce, dns, ipam, policy }: Ag
   return families.join('');
 }
 
-function deniedFamilies(policy: PolicyController): string[] {
+export function deniedFamilies(policy: Pick<PolicyController, 'deniedPackets' | 'deniedByPolicy'>): string[] {
   const denied = policy.deniedPackets();
   const byPolicy = policy.deniedByPolicy();
   const total = 'Packets that policies denied, since the table was loaded.';

@@ -105,6 +105,15 @@ test('policies decide, and the commands say so', async (t) => {
       () => cluster.connect('client', 'server:80', { timeoutMs: 200 }),
       ({ outcome }) => outcome === 'timeout',
     );
+    const { conditions } = await eventually(
+      'what became of it is in its status',
+      async () => (await cluster.client.get('ClusterNetworkPolicy', { name: 'guard' })).status ?? {},
+      (status) => status.conditions !== undefined,
+    );
+    assert.deepEqual(
+      conditions?.map(({ type, status, observedGeneration }) => [type, status, observedGeneration]),
+      [['Accepted', 'True', 1]],
+    );
     const { stdout } = await podwire(['policy', 'check', 'client', 'server:80', ...name]);
     assert.match(stdout, /spec\.ingress\[0\] of ClusterNetworkPolicy guard, Admin tier, priority 5: Deny/);
     const matrix = await podwire(['policy', 'matrix', '--port', '80', '--probe', ...name]);
