@@ -11,7 +11,7 @@ test('two hundred pods at once under a default deny are never reached early', { 
   t.diagnostic(`ADD of all: ${addMs.toFixed(0)} ms`);
   assert.equal(early, 0, 'packets reached pods under a default deny');
   assert.equal(reachedAfter, 200, 'all are reached when the policy is gone: the knocking would have been heard');
-  assert.ok(prober.sweeps > 20);
+  assert.ok(prober.sweeps > 5);
 });
 
 test('the knocking is heard where nothing holds pods back', { skip }, async () => {

@@ -137,6 +137,17 @@ describe('what would change a verdict', () => {
     assert.match(textsOf(result)[0]!, /change the action of spec\.ingress\[0\] of ClusterNetworkPolicy guard to Pass/);
   });
 
+  test('nodes are peers by their labels', () => {
+    const deny = clusterPolicyObject('no-nodes', {
+      subject: { namespaces: {} },
+      egress: [{ action: 'Deny', to: [{ nodes: {} }] }],
+    });
+    const state = snapshot({ clusterPolicies: [deny] });
+    assert.equal(ask('a', 'node/n1:22', state).verdict, 'deny');
+    assert.equal(ask('a', 'node/n2:22', state).verdict, 'allow', 'its own node');
+    assert.equal(ask('a', 'outside:22', state).verdict, 'allow');
+  });
+
   test('a pod and its own node need nothing', () => {
     const result = ask('node/n1', 'web');
     assert.equal(result.verdict, 'allow');

@@ -18,6 +18,7 @@ import type { Problem } from './compile.ts';
 import { type DeniedByPolicy, DeniedCounts } from './denied-counts.ts';
 import { DomainNames, type ResolvedAddress } from './domain-names.ts';
 import { PolicyModel } from './model.ts';
+import { PodArrivals, within } from './pod-arrivals.ts';
 import { canonicalAddresses } from './pod-facts.ts';
 import { PolicyStatus, problemText } from './policy-status.ts';
 import { type Applied, type NftablesAccess, PolicyReconciler } from './reconciler.ts';
@@ -94,7 +95,7 @@ export class PolicyController implements Startable {
   readonly #ready = Promise.withResolvers<void>();
   /** Of ClusterNetworkPolicies, by name. */
   readonly #problems = new Map<string, readonly Problem[]>();
-  readonly #waitingForPod = new Map<string, Set<() => void>>();
+  readonly #arrivals: PodArrivals;
   #isReady = false;
   #applying: Promise<void> | undefined;
   #next: Promise<void> | undefined;
@@ -104,6 +105,7 @@ export class PolicyController implements Startable {
     this.#options = options;
     this.#log = options.log;
     this.#clock = options.clock ?? systemClock;
+    this.#arrivals = new PodArrivals(this.#clock);
     this.#model = new PolicyModel({ nodeName: options.nodeName });
     this.#counts = new DeniedCounts({ nft: options.nft, deniers: this.#model.deniers });
     this.#reconciler = new PolicyReconciler({ nft: options.nft, log: options.log, counts: this.#counts });
@@ -157,7 +159,7 @@ export class PolicyController implements Startable {
     };
     const setPod = (pod: Pod) => {
       this.#model.setPod(pod);
-      for (const wake of this.#waitingForPod.get(keyOf(pod)) ?? []) wake();
+      this.#arrivals.tell(keyOf(pod));
       changed();
     };
     const setNamespace = (namespace: Namespace) => {
@@ -336,10 +338,12 @@ export class PolicyController implements Startable {
    */
   async attached(pod: AttachedPod): Promise<void> {
     this.#attach(pod);
-    if (!this.#isReady) await this.#until(this.#ready.promise, this.#options.syncTimeoutMs ?? 20_000, 'first sync');
+    const { syncTimeoutMs = 20_000, podTimeoutMs = 2000 } = this.#options;
+    if (!this.#isReady) await within(this.#ready.promise, syncTimeoutMs, this.#clock, 'first sync');
     await this.#apply();
-    if (this.#model.hasPod(pod.uid)) return;
-    if (await this.#podComes(pod)) await this.#apply();
+    const isKnown = () => this.#model.hasPod(pod.uid);
+    if (isKnown()) return;
+    if (await this.#arrivals.comes(keyOf(pod), isKnown, podTimeoutMs)) await this.#apply();
     else
       this.#log.warn(
         { pod: keyOf(pod), uid: pod.uid },
@@ -357,37 +361,6 @@ export class PolicyController implements Startable {
 
   #attach({ uid, namespace, name, ips }: AttachedPod): void {
     this.#model.attach({ uid, namespace, name, addresses: canonicalAddresses(ips) });
-  }
-
-  async #podComes(pod: AttachedPod): Promise<boolean> {
-    const key = keyOf(pod);
-    const came = Promise.withResolvers<void>();
-    const wake = () => {
-      if (this.#model.hasPod(pod.uid)) came.resolve();
-    };
-    const waiting = this.#waitingForPod.get(key) ?? new Set();
-    this.#waitingForPod.set(key, waiting.add(wake));
-    try {
-      await this.#until(came.promise, this.#options.podTimeoutMs ?? 2000, 'pod');
-      return true;
-    } catch {
-      return false;
-    } finally {
-      waiting.delete(wake);
-      if (waiting.size === 0) this.#waitingForPod.delete(key);
-    }
-  }
-
-  async #until(promise: Promise<void>, ms: number, what: string): Promise<void> {
-    const timeout = Promise.withResolvers<never>();
-    const timer = this.#clock.after(ms, () =>
-      timeout.reject(new Error(`policy: no ${what} within ${ms} ms; the pod must not start without its rules`)),
-    );
-    try {
-      await Promise.race([promise, timeout.promise]);
-    } finally {
-      timer.cancel();
-    }
   }
 
   /** Packets denied on this node since the table was loaded, by direction; undefined at moments when nft is at work. */
