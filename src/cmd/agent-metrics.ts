@@ -5,7 +5,6 @@ import type { DnsController } from '../node/dns/controller.ts';
 import { Rcode } from '../node/dns/wire.ts';
 import type { Ipam } from '../node/ipam/ipam.ts';
 import type { PolicyController } from '../node/policy/controller.ts';
-import type { PolicyDrops } from '../node/policy/drops.ts';
 import type { ServicesController } from '../node/services/controller.ts';
 
 export interface AgentParts {
@@ -14,12 +13,11 @@ export interface AgentParts {
   readonly dns: DnsController;
   readonly ipam: Ipam;
   readonly policy: PolicyController;
-  readonly drops: PolicyDrops;
 }
 
 type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
 
-export function renderAgentMetrics({ services, announce, dns, ipam, policy, drops }: AgentParts): string {
+export function renderAgentMetrics({ services, announce, dns, ipam, policy }: AgentParts): string {
   const { rss, heapUsed } = process.memoryUsage();
   const families = [
     family('podwire_agent_resident_bytes', 'gauge', 'Resident memory of the agent.', [[{}, rss]]),
@@ -47,7 +45,7 @@ export function renderAgentMetrics({ services, announce, dns, ipam, policy, drop
       'Addresses that pods can have.',
       ipam.usage().map(({ cidr, capacity }): Sample => [{ cidr }, Number(capacity)]),
     ),
-    ...deniedFamilies(policy, drops),
+    ...deniedFamilies(policy),
     ...Object.entries(flatten(services.metrics)).map(([name, value]) =>
       family(`podwire_services_${name}`, 'gauge', 'See docs/services.md.', [[{}, value]]),
     ),
@@ -58,29 +56,31 @@ export function renderAgentMetrics({ services, announce, dns, ipam, policy, drop
   return families.join('');
 }
 
-function deniedFamilies(policy: PolicyController, drops: PolicyDrops): string[] {
+export function deniedFamilies(policy: Pick<PolicyController, 'deniedPackets' | 'deniedByPolicy'>): string[] {
   const denied = policy.deniedPackets();
-  const logged = drops.counts();
+  const byPolicy = policy.deniedByPolicy();
+  const total = 'Packets that policies denied, since the table was loaded.';
+  const each =
+    'The same for each policy that denied them; a packet that several policies deny counts for each of them.';
   return [
     ...(denied
       ? [
+          family('podwire_policy_denied_packets_total', 'counter', total, [
+            [{ direction: 'ingress' }, denied.ingress],
+            [{ direction: 'egress' }, denied.egress],
+          ]),
+        ]
+      : []),
+    ...(byPolicy
+      ? [
           family(
-            'podwire_policy_denied_packets_total',
+            'podwire_policy_denied_packets_by_policy_total',
             'counter',
-            'Packets that policies denied, since the table was loaded.',
-            [
-              [{ direction: 'ingress' }, denied.ingress],
-              [{ direction: 'egress' }, denied.egress],
-            ],
+            each,
+            byPolicy.map(({ direction, policy: name, packets }): Sample => [{ direction, policy: name }, packets]),
           ),
         ]
       : []),
-    family(
-      'podwire_policy_denied_logged_total',
-      'counter',
-      'The sample of them that was logged, by each policy that isolates the pod.',
-      logged.map(({ direction, policy: name, count }): Sample => [{ direction, policy: name }, count]),
-    ),
   ];
 }
 

@@ -110,8 +110,10 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
       pods: informers.pods,
       namespaces: informers.namespaces,
       policies: informers.policies,
+      nodes: informers.nodes,
       ...(informers.clusterPolicies ? { clusterPolicies: informers.clusterPolicies } : {}),
     },
+    client,
     nft: Nftables.open(),
     log: log.child({ component: 'policy' }),
     events,
@@ -193,6 +195,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     domain: options.clusterDomain,
     podCidrs: options.clusterCidr,
     serviceCidrs: options.serviceCidr,
+    onAnswer: (names, addresses) => policy.resolved(names, addresses),
     log: log.child({ component: 'dns' }),
   });
   const resources = await nodeResources(state);
@@ -229,7 +232,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     tls: readTls(state),
     streams: pods,
     pods: () => pods.pods(),
-    metrics: () => renderAgentMetrics({ services, announce, dns, ipam, policy, drops }),
+    metrics: () => renderAgentMetrics({ services, announce, dns, ipam, policy }),
     log: log.child({ component: 'kubelet' }),
   });
   const registration = new NodeRegistration({

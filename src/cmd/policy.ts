@@ -4,11 +4,19 @@ import { UserError } from '../base/errors.ts';
 import { hostPort } from '../base/ip.ts';
 import { Cluster } from '../cluster/cluster.ts';
 import { familiesOf } from '../cluster/description.ts';
+import { probeUdp } from '../cluster/probe-udp.ts';
 import { requireRoot } from '../cluster/requirements.ts';
 import { outsideAddresses } from '../cluster/underlay.ts';
 import { type CheckedPair, type CheckResult, check } from '../insight/policy/check.ts';
 import { parseDestination, parseSource, type TransportProtocol } from '../insight/policy/endpoints.ts';
-import { computeMatrix, differs, type Matrix, type MatrixCell, type Measured } from '../insight/policy/matrix.ts';
+import {
+  computeMatrix,
+  differs,
+  type Matrix,
+  type MatrixCell,
+  type MatrixPod,
+  type Measured,
+} from '../insight/policy/matrix.ts';
 import { reasonText } from '../insight/policy/reason-text.ts';
 import type { PolicySnapshot } from '../insight/policy/snapshot.ts';
 import { printJson } from './terminal.ts';
@@ -16,7 +24,6 @@ import { printJson } from './terminal.ts';
 interface Common {
   readonly name: string;
   readonly output: string;
-  readonly protocol: string;
 }
 
 /** Reads the live state through the API. */
@@ -47,7 +54,7 @@ export async function readSnapshot(cluster: Cluster): Promise<PolicySnapshot> {
 export async function policyCheck(
   from: string,
   to: string,
-  options: Common & { readonly namespace: string },
+  options: Common & { readonly namespace: string; readonly protocol: string },
 ): Promise<void> {
   const question = {
     from: parseSource(from, options.namespace),
@@ -94,6 +101,8 @@ export interface MatrixCommandOptions extends Common {
   readonly namespace?: string;
   readonly port?: number;
   readonly probe?: boolean;
+  /** Default TCP; with `probe` TCP and UDP. */
+  readonly protocol?: string;
 }
 
 /** Connections that are measured at once, and at most in all: each that is denied takes its whole time limit. */
@@ -103,18 +112,20 @@ const probeTimeoutMs = 700;
 
 /** Exit code 1 when what was measured differs from what was computed. */
 export async function policyMatrix(options: MatrixCommandOptions): Promise<void> {
-  const protocol = options.protocol.toUpperCase() as TransportProtocol;
-  if (options.probe) {
+  const { namespace, port, probe = false } = options;
+  const protocols = options.protocol
+    ? [options.protocol.toUpperCase() as TransportProtocol]
+    : (['TCP', 'UDP'] as const).slice(0, probe ? 2 : 1);
+  if (probe) {
     requireRoot('connecting from the network namespaces of pods');
-    if (protocol !== 'TCP') {
-      throw new UserError('--probe opens TCP connections: silence says nothing about UDP', { exitCode: 2 });
+    if (protocols.includes('SCTP')) {
+      throw new UserError('--probe knows TCP and UDP: this kernel may have no SCTP sockets', { exitCode: 2 });
     }
   }
   const cluster = Cluster.open(options.name);
   try {
-    const { namespace, port } = options;
-    const computed = computeMatrix(await readSnapshot(cluster), { namespace, port, protocol });
-    const matrix = options.probe ? await measure(cluster, computed) : computed;
+    const computed = computeMatrix(await readSnapshot(cluster), { namespace, port, protocols, policyPorts: probe });
+    const matrix = probe ? await measure(cluster, computed) : computed;
     const wrong = matrix.cells.filter(differs);
     if (options.output === 'json') printJson({ ...matrix, differences: wrong });
     else process.stdout.write(matrixText(matrix, wrong));
@@ -127,21 +138,33 @@ export async function policyMatrix(options: MatrixCommandOptions): Promise<void>
 async function measure(cluster: Cluster, { pods, cells }: Matrix): Promise<Matrix> {
   if (cells.length > mostProbes) {
     throw new UserError(`${cells.length} connections are too many to measure; the limit is ${mostProbes}`, {
-      hint: 'name a namespace with --namespace',
+      hint: 'name a namespace with --namespace, a port with --port, or one protocol with --protocol',
     });
   }
   const measured: MatrixCell[] = [...cells];
   const queue = cells.entries();
   const worker = async () => {
-    for (const [i, cell] of queue) measured[i] = { ...cell, measured: await probe(cluster, cell) };
+    for (const [i, cell] of queue) measured[i] = { ...cell, measured: await measureCell(cluster, cell) };
   };
   await Promise.all(Array.from({ length: probesAtOnce }, worker));
   return { pods, cells: measured };
 }
 
-async function probe(cluster: Cluster, { from, dstIp, port }: MatrixCell): Promise<Measured> {
+async function measureCell(cluster: Cluster, { from, to, dstIp, protocol, port }: MatrixCell): Promise<Measured> {
+  const words = {
+    connected: 'open',
+    open: 'open',
+    refused: 'closed',
+    closed: 'closed',
+    timeout: 'silent',
+    unreachable: 'failed',
+  } as const;
+  if (protocol === 'UDP') {
+    using source = await cluster.openNamespace({ pod: from });
+    using target = await cluster.openNamespace({ pod: to });
+    return words[await probeUdp({ from: source, to: target, address: dstIp, port, timeoutMs: probeTimeoutMs })];
+  }
   const { outcome } = await cluster.connect({ pod: from }, hostPort(dstIp, port), { timeoutMs: probeTimeoutMs });
-  const words = { connected: 'open', refused: 'closed', timeout: 'silent', unreachable: 'failed' } as const;
   return words[outcome];
 }
 
@@ -153,7 +176,7 @@ function matrixText({ pods, cells }: Matrix, wrong: readonly MatrixCell[]): stri
   const header = pods.map((_, i) => String(i + 1).padStart(4)).join('');
   const lines = pods.map((from, i) => {
     const marks = pods.map((to) => mark(byPair.get(`${from.key} ${to.key}`) ?? [])).join('');
-    return `${String(i + 1).padStart(3)} ${from.key.padEnd(width)}${marks}  ${colors.dim(`:${from.port}`)}`;
+    return `${String(i + 1).padStart(3)} ${from.key.padEnd(width)}${marks}  ${colors.dim(portsText(from.ports))}`;
   });
   const probed = cells.some(({ measured }) => measured !== undefined);
   const denied = cells.filter(({ computed }) => computed === 'deny').length;
@@ -163,17 +186,37 @@ function matrixText({ pods, cells }: Matrix, wrong: readonly MatrixCell[]): stri
       ? colors.red(`, ${wrong.length} measured otherwise`)
       : ', all measured as computed'
     : '';
-  const differences = wrong.map(
-    ({ from, to, dstIp, port, computed, measured }) =>
-      `${colors.red(`  ${from} -> ${to} (${hostPort(dstIp, port)}): computed ${computed}, measured ${measured}`)}\n`,
+  const mixed = [...byPair.values()].flatMap(mixedText);
+  const differences = wrong.map(({ from, to, dstIp, protocol, port, computed, measured }) =>
+    colors.red(
+      `  ${from} -> ${to} (${hostPort(dstIp, port)} ${protocol}): computed ${computed}, measured ${measured}\n`,
+    ),
   );
   const legend = colors.dim(
-    'from the rows to the columns, on the port of the column: . allowed  X denied  - no common family',
+    'from the rows to the columns, on the ports of the column: . allowed  X denied  / it depends  - no common family',
   );
-  return `${colors.bold(`${' '.repeat(4 + width)}${header}`)}\n${lines.join('\n')}\n${legend}\n${summary}${verdict}\n${differences.join('')}`;
+  const title = colors.bold(`${' '.repeat(4 + width)}${header}`);
+  return `${title}\n${lines.join('\n')}\n${legend}\n${mixed.join('')}${summary}${verdict}\n${differences.join('')}`;
 }
 
-/** One mark for all families of a pair; they differ only when a policy names addresses. */
+/** ":80" for one TCP port, else "TCP 80,443 UDP 53". */
+function portsText(ports: MatrixPod['ports']): string {
+  const [only, more] = ports;
+  if (only && !more && only.protocol === 'TCP') return `:${only.port}`;
+  const byProtocol = Map.groupBy(ports, ({ protocol }) => protocol);
+  return [...byProtocol].map(([protocol, some]) => `${protocol} ${some.map(({ port }) => port).join()}`).join(' ');
+}
+
+/** What is denied of a pair of which not everything is. */
+function mixedText(cells: readonly MatrixCell[]): string[] {
+  const denied = cells.filter(({ computed }) => computed === 'deny');
+  if (denied.length === 0 || denied.length === cells.length) return [];
+  const { from, to } = denied[0]!;
+  const what = denied.map(({ protocol, dstIp, port }) => `${protocol} ${hostPort(dstIp, port)}`);
+  return [colors.dim(`  ${from} / ${to}: denied ${what.join(', ')}\n`)];
+}
+
+/** One mark for all ports and families of a pair. */
 function mark(cells: readonly MatrixCell[]): string {
   if (cells.length === 0) return '   -';
   const denied = cells.filter(({ computed }) => computed === 'deny').length;

@@ -148,8 +148,11 @@ function addPolicyCommands(program: Command): void {
     .addOption(nameOption())
     .option('--namespace <namespace>', 'only the pods of this namespace')
     .option('--port <port>', 'ask for this port instead of the first that each pod declares', wholeNumber)
-    .option('--probe', 'also measure, by connections from inside the pods; exit code 1 when that differs')
-    .addOption(protocolOption())
+    .option(
+      '--probe',
+      'also measure, from inside the pods, TCP and UDP, also the ports that policies name; exit code 1 when that differs',
+    )
+    .addOption(new Option('--protocol <protocol>', 'only this transport protocol').choices(['tcp', 'udp', 'sctp']))
     .addOption(outputOption())
     .action(async (options) => (await import('./policy.ts')).policyMatrix(options));
   addPolicyDrops(policy);

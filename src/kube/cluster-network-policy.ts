@@ -63,3 +63,18 @@ export interface ClusterNetworkPolicySpec {
   ingress?: ClusterNetworkPolicyIngressRule[];
   egress?: ClusterNetworkPolicyEgressRule[];
 }
+
+/** metav1.Condition. */
+export interface Condition {
+  readonly type: string;
+  readonly status: string;
+  readonly observedGeneration?: number;
+  /** RFC 3339. */
+  readonly lastTransitionTime: string;
+  readonly reason: string;
+  readonly message: string;
+}
+
+export interface ClusterNetworkPolicyStatus {
+  conditions?: Condition[];
+}

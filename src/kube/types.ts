@@ -19,7 +19,7 @@ import type {
 import type { EndpointSlice as EndpointSliceV1, Endpoint as EndpointV1 } from 'kubernetes-types/discovery/v1';
 import type { ObjectMeta } from 'kubernetes-types/meta/v1';
 import type { NetworkPolicy as NetworkPolicyV1 } from 'kubernetes-types/networking/v1';
-import type { ClusterNetworkPolicySpec } from './cluster-network-policy.ts';
+import type { ClusterNetworkPolicySpec, ClusterNetworkPolicyStatus } from './cluster-network-policy.ts';
 
 export type * as appsv1 from 'kubernetes-types/apps/v1';
 export type * as corev1 from 'kubernetes-types/core/v1';
@@ -72,7 +72,7 @@ export type NetworkPolicy = InNamespace<NetworkPolicyV1> & { spec: NonNullable<N
 /** policy.networking.k8s.io; cluster-wide. */
 export interface ClusterNetworkPolicy extends KubeObject {
   spec: ClusterNetworkPolicySpec;
-  status?: { conditions?: readonly object[] };
+  status?: ClusterNetworkPolicyStatus;
 }
 export type Lease = InNamespace<LeaseV1> & { spec: NonNullable<LeaseV1['spec']> };
 

@@ -75,8 +75,18 @@ const refused: readonly (readonly [name: string, spec: Body, field: string])[] =
   ['no peers', { ingress: [rule({ from: [] })] }, 'spec.ingress[0].from'],
   ['an empty peer', { ingress: [rule({ from: [{}] })] }, 'spec.ingress[0].from[0]'],
   ['networks of senders', { ingress: [rule({ from: [{ networks: ['10.0.0.0/8'] }] })] }, 'spec.ingress[0].from[0]'],
-  ['nodes', out({ nodes: {} }), 'spec.egress[0].to[0].nodes'],
-  ['domain names', out({ domainNames: ['example.com'] }), 'spec.egress[0].to[0].domainNames'],
+  ['nodes as senders', { ingress: [rule({ from: [{ nodes: {} }] })] }, 'spec.ingress[0].from[0]'],
+  ['a bad selector of nodes', out({ nodes: { matchExpressions: [{ key: 'a', operator: 'Is' }] } }), 'to[0].nodes'],
+  ['a port name for nodes', out({ nodes: {} }, { protocols: [{ destinationNamedPort: 'web' }] }), 'spec.egress[0]'],
+  [
+    'domain names in a rule that denies',
+    { egress: [{ action: 'Deny', to: [{ domainNames: ['example.com'] }] }] },
+    'spec.egress[0].to[0].domainNames',
+  ],
+  ['no domain names', out({ domainNames: [] }), 'spec.egress[0].to[0]'],
+  ['a lone label', out({ domainNames: ['com'] }), 'spec.egress[0].to[0].domainNames[0]'],
+  ['a wildcard inside a name', out({ domainNames: ['www.*.com'] }), 'spec.egress[0].to[0].domainNames[0]'],
+  ['a name twice', out({ domainNames: ['a.example', 'a.example'] }), 'spec.egress[0].to[0].domainNames[1]'],
   ['no CIDR', out({ networks: ['10.0.0.0'] }), 'spec.egress[0].to[0].networks[0]'],
   ['a CIDR with bits beyond its prefix', out({ networks: ['10.0.0.1/8'] }), 'spec.egress[0].to[0].networks[0]'],
   ['a bad selector', { subject: { namespaces: { matchExpressions: [{ key: 'a', operator: 'Is' }] } } }, 'spec.subject'],
@@ -107,5 +117,75 @@ describe('what is refused', () => {
   it('not an unmasked CIDR in v1alpha2', async () => {
     const { code } = await server.call('POST', ALPHA, { body: policy('unmasked', out({ networks: ['10.0.0.1/8'] })) });
     assert.equal(code, 201);
+  });
+});
+
+describe('experimental peers', () => {
+  it('are served: nodes and domain names', async () => {
+    const spec = {
+      egress: [
+        { action: 'Deny', to: [{ nodes: { matchLabels: { zone: 'a' } } }] },
+        { action: 'Accept', to: [{ domainNames: ['example.com', '*.Example.org.'] }] },
+      ],
+    };
+    const { code, body, text } = await server.call('POST', BETA, { body: policy('experimental', spec) });
+    assert.equal(code, 201, text);
+    assert.deepEqual(body.spec.egress, spec.egress);
+  });
+});
+
+describe('status', () => {
+  const condition = {
+    type: 'Accepted',
+    status: 'True',
+    observedGeneration: 1,
+    lastTransitionTime: '2026-01-01T00:00:00Z',
+    reason: 'Accepted',
+    message: 'fine',
+  };
+  for (const [version, url] of [
+    ['v1beta1', BETA],
+    ['v1alpha2', ALPHA],
+  ] as const) {
+    it(`is a subresource of ${version} that neither clobbers the spec nor is clobbered by it`, async () => {
+      const name = `status-${version}`;
+      const early = { ...policy(name, { ingress: [rule()] }), status: { conditions: [condition] } };
+      const created = await server.call('POST', url, { body: early });
+      assert.equal(created.body.status?.conditions, undefined, 'nobody says at the creation what became of it');
+      const put = await server.call('PUT', `${url}/${name}/status`, {
+        body: { ...created.body, spec: { ...created.body.spec, priority: 9 }, status: { conditions: [condition] } },
+      });
+      assert.equal(put.code, 200, put.text);
+      assert.equal(put.body.spec.priority, 0, 'a status update leaves the spec');
+      assert.equal(put.body.metadata.generation, 1);
+      const changed = await server.call('PUT', `${url}/${name}`, {
+        body: { ...put.body, spec: { ...put.body.spec, priority: 5 }, status: { conditions: [] } },
+      });
+      assert.equal(changed.code, 200, changed.text);
+      assert.equal(changed.body.metadata.generation, 2);
+      assert.deepEqual(changed.body.status.conditions, [condition], 'a spec update leaves the status');
+      const patched = await server.call('PATCH', `${url}/${name}`, {
+        body: { spec: { priority: 6 }, status: null },
+        headers: { 'content-type': 'application/merge-patch+json' },
+      });
+      assert.equal(patched.body.spec.priority, 6);
+      assert.deepEqual(patched.body.status.conditions, [condition]);
+      const other = { ...condition, type: 'Other', message: 'of another writer' };
+      const more = await server.call('PATCH', `${url}/${name}/status`, {
+        body: { status: { conditions: [condition, other] } },
+        headers: { 'content-type': 'application/merge-patch+json' },
+      });
+      assert.deepEqual(more.body.status.conditions, [condition, other]);
+      const read = await server.call('GET', `${url}/${name}/status`);
+      assert.equal(read.body.status.conditions.length, 2);
+    });
+  }
+
+  it('must be conditions', async () => {
+    const created = await server.call('POST', BETA, { body: policy('bad-status') });
+    const { code, text } = await server.call('PUT', `${BETA}/bad-status/status`, {
+      body: { ...created.body, status: { conditions: [{ type: 'Accepted' }] } },
+    });
+    assert.equal(code, 422, text);
   });
 });

@@ -73,7 +73,7 @@ test('policies decide, and the commands say so', async (t) => {
       ({ exitCode }) => exitCode === 0,
     );
     const { stdout } = await podwire(['policy', 'matrix', '--port', '80', '--probe', ...name]);
-    assert.match(stdout, /9 connections, 1 denied, all measured as computed/);
+    assert.match(stdout, /18 connections, 2 denied, all measured as computed/);
   });
 
   await t.test('drops, as they happen', async () => {
@@ -105,9 +105,18 @@ test('policies decide, and the commands say so', async (t) => {
       () => cluster.connect('client', 'server:80', { timeoutMs: 200 }),
       ({ outcome }) => outcome === 'timeout',
     );
+    const { conditions } = await eventually(
+      'what became of it is in its status',
+      async () => (await cluster.client.get('ClusterNetworkPolicy', { name: 'guard' })).status ?? {},
+      (status) => status.conditions !== undefined,
+    );
+    assert.deepEqual(
+      conditions?.map(({ type, status, observedGeneration }) => [type, status, observedGeneration]),
+      [['Accepted', 'True', 1]],
+    );
     const { stdout } = await podwire(['policy', 'check', 'client', 'server:80', ...name]);
     assert.match(stdout, /spec\.ingress\[0\] of ClusterNetworkPolicy guard, Admin tier, priority 5: Deny/);
     const matrix = await podwire(['policy', 'matrix', '--port', '80', '--probe', ...name]);
-    assert.match(matrix.stdout, /9 connections, 2 denied, all measured as computed/);
+    assert.match(matrix.stdout, /18 connections, 4 denied, all measured as computed/);
   });
 });

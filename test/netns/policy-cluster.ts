@@ -3,7 +3,15 @@ import assert from 'node:assert/strict';
 import { silentLogger } from '../../src/base/log.ts';
 import { FakeClient } from '../../src/kube/fake-client.ts';
 import { Informer } from '../../src/kube/informer.ts';
-import type { ClusterNetworkPolicy, Draft, KindMap, Namespace, NetworkPolicy, Pod } from '../../src/kube/types.ts';
+import type {
+  ClusterNetworkPolicy,
+  Draft,
+  KindMap,
+  Namespace,
+  NetworkPolicy,
+  Node,
+  Pod,
+} from '../../src/kube/types.ts';
 import { type AttachedPod, PolicyController, type PolicyControllerOptions } from '../../src/node/policy/controller.ts';
 import { type Elements, setDeclarations } from '../../src/node/policy/elements.ts';
 import { readKernelState } from '../../src/node/policy/kernel-state.ts';
@@ -12,7 +20,7 @@ import { table } from '../../src/node/policy/render.ts';
 import { namespaces, podObjects } from '../../src/node/policy/testing-matrix.ts';
 import { eventually, type LabNode, nodeOf } from './policy-lab.ts';
 
-type Written = Namespace | NetworkPolicy | ClusterNetworkPolicy | Pod;
+type Written = Namespace | NetworkPolicy | ClusterNetworkPolicy | Node | Pod;
 
 export class PolicyCluster implements AsyncDisposable {
   readonly client = new FakeClient();
@@ -63,17 +71,19 @@ export class PolicyCluster implements AsyncDisposable {
   }
 
   async state() {
-    const [pods, spaces, policies, clusterPolicies] = await Promise.all([
+    const [pods, spaces, policies, clusterPolicies, nodes] = await Promise.all([
       this.client.list('Pod'),
       this.client.list('Namespace'),
       this.client.list('NetworkPolicy'),
       this.client.list('ClusterNetworkPolicy'),
+      this.client.list('Node'),
     ]);
     return {
       pods: pods.items,
       namespaces: spaces.items,
       policies: policies.items,
       clusterPolicies: clusterPolicies.items,
+      nodes: nodes.items,
     };
   }
 
@@ -98,6 +108,7 @@ export class Agent {
         namespaces: new Informer('Namespace', common),
         policies: new Informer('NetworkPolicy', common),
         clusterPolicies: new Informer('ClusterNetworkPolicy', common),
+        nodes: new Informer('Node', common),
       },
       ...options,
     });
@@ -122,6 +133,7 @@ export function modelOf(
   for (const namespace of state.namespaces) model.setNamespace(namespace);
   for (const policy of state.policies) model.setPolicy(policy);
   for (const policy of state.clusterPolicies) model.setClusterPolicy(policy);
+  for (const node of state.nodes) model.setNode(node);
   for (const pod of state.pods) model.setPod(pod);
   for (const { ips, ...pod } of attached) model.attach({ ...pod, addresses: ips as never });
   model.settle();

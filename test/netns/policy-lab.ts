@@ -58,6 +58,10 @@ export class LabNode implements Disposable {
   }
 }
 
+/** The nodes themselves, as programs in their own network are: agents, hostNetwork pods. */
+export const node1: Endpoint = { name: 'n1', ns: '', pod: '', v4: '172.18.0.1', v6: 'fd00:18::1' };
+export const node2: Endpoint = { name: 'n2', ns: '', pod: '', v4: '172.18.0.2', v6: 'fd00:18::2' };
+
 /** The node of a pod; the world is behind the first. */
 export function nodeOf(endpoint: Endpoint): 'n1' | 'n2' {
   return endpoint.pod === 'c' ? 'n2' : 'n1';
@@ -77,7 +81,7 @@ export class PolicyLab implements AsyncDisposable {
     try {
       lab.#join();
       for (const endpoint of endpoints) lab.#addEndpoint(endpoint);
-      await Promise.all(endpoints.map((endpoint) => lab.#serve(endpoint)));
+      await Promise.all([...endpoints, node1, node2].map((endpoint) => lab.#serve(endpoint)));
       return lab;
     } catch (error) {
       await lab[Symbol.asyncDispose]();
@@ -95,6 +99,8 @@ export class PolicyLab implements AsyncDisposable {
   }
 
   namespaceOf(endpoint: Endpoint): NetworkNamespace {
+    if (endpoint === node1) return this.n1.ns;
+    if (endpoint === node2) return this.n2.ns;
     return this.#namespaces.get(endpoint)!;
   }
 

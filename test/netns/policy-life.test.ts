@@ -5,12 +5,15 @@ import type { Socket } from 'node:net';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MASQUERADE_MARK } from '../../src/base/packet-marks.ts';
+import { probeUdp } from '../../src/cluster/probe-udp.ts';
+import { connectTcp } from '../../src/linux/sockets.ts';
 import type { AttachedPod } from '../../src/node/policy/controller.ts';
 import { table } from '../../src/node/policy/render.ts';
 import { podObject, policyObject } from '../../src/node/policy/testing.ts';
+import { clusterPolicyObject } from '../../src/node/policy/testing-cluster.ts';
 import type { Endpoint } from '../../src/node/policy/testing-matrix.ts';
 import { type Agent, PolicyCluster } from './policy-cluster.ts';
-import { eventually, families, PolicyLab, pods, skip } from './policy-lab.ts';
+import { eventually, families, node1, node2, PolicyLab, pods, skip } from './policy-lab.ts';
 
 const pod = (name: string): Endpoint => pods.find((each) => each.name === name)!;
 const [xa, xb, xc, ya, yb] = ['x/a', 'x/b', 'x/c', 'y/a', 'y/b'].map(pod) as [
@@ -156,19 +159,95 @@ describe('policy in the life of pods', { skip }, () => {
     assert.equal(await asks(xb, 1, false), false, 'the sender itself counts, not the node');
     assert.equal(await asks(xa, 2, false), false, 'the port behind the Service counts');
     assert.ok(await asks(yb, 1, true), 'a pod reaches itself through its Service');
-    assert.ok(await tcp({ ...yb }, yb, true).catch(() => true));
+    assert.ok(await tcp(yb, service(1), true, 8000), 'by TCP too');
     lab.n1.eyes.run('delete table ip services');
   });
 
-  test('traffic between a pod and its own node always passes', async () => {
+  test('traffic between a pod and its own node always passes, in both directions, whatever policies say', async () => {
     for (const ns of ['x', 'y']) {
       await cluster.create(policyObject(`${ns}/np`, { podSelector: {}, policyTypes: ['Ingress', 'Egress'] }));
     }
+    await cluster.replaceClusterPolicies([
+      clusterPolicyObject('nothing', {
+        ingress: [{ action: 'Deny', from: [{ namespaces: {} }] }],
+        egress: [{ action: 'Deny', to: [{ networks: ['0.0.0.0/0', '::/0'] }] }],
+      }),
+    ]);
     await cluster.settled(lab.nodes);
-    const { connectTcp, closeFd } = await import('../../src/linux/sockets.ts');
-    for (const family of families)
-      closeFd(await connectTcp({ ns: lab.n1.ns, address: xa[family], port: 80, timeoutMs: 2000 }));
+    // Probes of the kubelet come this way.
+    await reaches(node1, xa, true);
+    await reaches(xa, node1, true);
+    await reaches(node2, xa, false);
+    await reaches(xa, node2, false);
     await reaches(xa, ya, false);
+  });
+
+  test('pods of a node’s own network are neither isolated nor known to selectors; their node’s address is', async () => {
+    const host = (name: string, on: Endpoint) =>
+      podObject(`x/${name}`, { hostNetwork: true, node: on.name, ips: [on.v4, on.v6], labels: { pod: 'host' } });
+    await cluster.create(host('host-1', node1));
+    await cluster.create(host('host-2', node2));
+    await cluster.create(denyIngress('x/deny'));
+    await cluster.create(
+      policyObject('y/np', { podSelector: { matchLabels: { pod: 'a' } }, ingress: [{ from: [fromPod('host')] }] }),
+    );
+    await cluster.create(
+      policyObject('y/block', {
+        podSelector: { matchLabels: { pod: 'b' } },
+        ingress: [{ from: [{ ipBlock: { cidr: `${node2.v4}/32` } }, { ipBlock: { cidr: `${node2.v6}/128` } }] }],
+      }),
+    );
+    await cluster.settled(lab.nodes);
+    await reaches(ya, node2, true);
+    await reaches(node2, ya, false);
+    await reaches(node2, yb, true);
+    await reaches(node1, ya, true);
+  });
+
+  test('denied packets are dropped, never rejected: the sender hears nothing', async () => {
+    await cluster.create(denyIngress('y/deny'));
+    await cluster.replaceClusterPolicies([
+      clusterPolicyObject('guard', {
+        subject: { namespaces: { matchLabels: { ns: 'z' } } },
+        ingress: [{ action: 'Deny', from: [{ namespaces: {} }] }],
+      }),
+    ]);
+    await cluster.settled(lab.nodes);
+    for (const to of [yb, pod('z/b'), pod('y/c')]) {
+      for (const family of families) {
+        const attempt = connectTcp({ ns: lab.namespaceOf(xa), address: to[family], port: 80, timeoutMs: 300 });
+        await assert.rejects(attempt, { code: 'ETIMEDOUT' }, `${to.name} ${family}`);
+        const [from, target] = [lab.namespaceOf(xa), lab.namespaceOf(to)];
+        assert.equal(await probeUdp({ from, to: target, address: to[family], port: 99, timeoutMs: 200 }), 'timeout');
+      }
+    }
+  });
+
+  test('a changed policy is in force for the next connection', async () => {
+    const spec = (name: string) => ({
+      podSelector: { matchLabels: { pod: 'b' } },
+      ingress: [{ from: [fromPod(name)], ports: [{ port: 80 }, { protocol: 'UDP', port: 80 }] }],
+    });
+    const at = { namespace: 'y', name: 'np' };
+    await cluster.create(policyObject('y/np', spec('a')));
+    await cluster.settled(lab.nodes);
+    await reaches(xa, yb, true);
+    await reaches(xb, yb, false);
+    await cluster.client.patch('NetworkPolicy', at, { spec: spec('b') });
+    await cluster.settled(lab.nodes);
+    lab.forgetFlows();
+    await reaches(xa, yb, false);
+    await reaches(xb, yb, true);
+  });
+
+  test('while the agent is down the last state stays in force', async () => {
+    await cluster.create(policyObject('y/np', { podSelector: {}, ingress: [{ from: [fromPod('a')] }] }));
+    await cluster.settled(lab.nodes);
+    for (const node of lab.nodes) await cluster.stopAgent(node);
+    await cluster.client.delete('NetworkPolicy', { namespace: 'y', name: 'np' });
+    lab.forgetFlows();
+    await reaches(xa, yb, true);
+    await reaches(xb, yb, false);
   });
 
   test('a new pod is isolated before its hook returns, and is itself from its first packet', async () => {

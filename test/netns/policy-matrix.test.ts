@@ -1,7 +1,8 @@
 /** A part of the conformance matrix with real packets: two nodes, TCP and UDP, IPv4 and IPv6, every pair of endpoints. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { matrixCases, type Probe } from '../../src/node/policy/testing-matrix.ts';
+import type { Probe } from '../../src/node/policy/testing-matrix.ts';
+import { matrixCases } from '../../src/node/policy/testing-matrix-cases.ts';
 import { PolicyCluster } from './policy-cluster.ts';
 import { endpoints, families, inParallel, PolicyLab, skip, world } from './policy-lab.ts';
 

@@ -148,7 +148,7 @@ const cases: readonly Case[] = [
       clusterPolicyObject('c', {
         priority: 2,
         subject: pods('y', 'c'),
-        egress: [{ action: 'Pass', to: [{ nodes: {} }] }],
+        egress: [{ action: 'Pass', to: [{ domainNames: ['example.com'] }] }],
       }),
     ],
     allows: (from, to) => to.name !== 'x/a' && from.name !== 'y/c',

@@ -11,7 +11,16 @@ import type {
 import type { ClusterNetworkPolicy } from '../../kube/types.ts';
 import { Condition, LabelSelector, topLevel } from '../schema/meta.ts';
 import { object as define, int32, list, type Schema, string, strings, use } from '../schema/schema.ts';
-import { type FieldError, forbidden, invalid, type Path, required, tooLong, tooMany } from '../validation/field.ts';
+import {
+  duplicate,
+  type FieldError,
+  forbidden,
+  invalid,
+  type Path,
+  required,
+  tooLong,
+  tooMany,
+} from '../validation/field.ts';
 import { validateLabelSelector } from '../validation/meta.ts';
 import { portName } from '../validation/names.ts';
 import { age } from './age.ts';
@@ -59,9 +68,9 @@ function schemaOf(version: Version) {
   const ingressPeer = object('ClusterNetworkPolicyIngressPeer', subject);
   const egressPeer = object('ClusterNetworkPolicyEgressPeer', {
     ...subject,
-    nodes: use(LabelSelector, { description: 'Nodes by their labels. Not supported here.' }),
+    nodes: use(LabelSelector, { description: 'The addresses of nodes, by the labels of the nodes.' }),
     networks: strings({ description: 'CIDRs; they match pods too.' }),
-    domainNames: strings({ description: 'Not supported here.' }),
+    domainNames: strings({ description: 'The addresses that DNS gives for these names; for Accept rules only.' }),
   });
   return topLevel(
     `io.x-k8s.networking.policy.${version}.ClusterNetworkPolicy`,
@@ -132,9 +141,11 @@ function validateSpec(spec: Draft['spec'], at: Path, version: Version): FieldErr
       const here = at.child(direction).index(i);
       const peers = 'from' in rule ? rule.from : 'to' in rule ? rule.to : [];
       errors.push(...validateRule(rule, here));
-      errors.push(...validatePeers(peers ?? [], here.child(direction === 'ingress' ? 'from' : 'to'), version));
+      errors.push(
+        ...validatePeers(peers ?? [], rule.action, here.child(direction === 'ingress' ? 'from' : 'to'), version),
+      );
       const named = (rule.protocols ?? []).some((each) => each.destinationNamedPort !== undefined);
-      if (named && (peers ?? []).some((peer) => 'networks' in peer))
+      if (named && (peers ?? []).some((peer) => 'networks' in peer || 'nodes' in peer || 'domainNames' in peer))
         errors.push(
           invalid(
             here,
@@ -179,17 +190,20 @@ function validateRule(rule: ClusterNetworkPolicyRule, at: Path): FieldError[] {
   return errors;
 }
 
-function validatePeers(peers: readonly ClusterNetworkPolicyPeer[], at: Path, version: Version): FieldError[] {
+function validatePeers(
+  peers: readonly ClusterNetworkPolicyPeer[],
+  action: string,
+  at: Path,
+  version: Version,
+): FieldError[] {
   if (peers.length === 0) return [required(at, 'must contain at least one peer')];
   const errors = peers.length > mostItems ? [tooMany(at, peers.length, mostItems)] : [];
   peers.forEach((peer, i) => {
     const here = at.index(i);
-    for (const field of ['nodes', 'domainNames'] as const) {
-      if (peer[field] !== undefined)
-        errors.push(forbidden(here.child(field), 'this experimental peer is not supported by podwire'));
-    }
     errors.push(...exactlyOne(peer, ['namespaces', 'pods', 'nodes', 'networks', 'domainNames'], here));
     errors.push(...validateSelectors(peer, here), ...validateNetworks(peer.networks, here.child('networks'), version));
+    errors.push(...validateLabelSelector(peer.nodes, here.child('nodes')));
+    errors.push(...validateDomainNames(peer.domainNames, action, here.child('domainNames')));
   });
   return errors;
 }
@@ -202,6 +216,21 @@ function validateNetworks(networks: readonly string[] | undefined, at: Path, ver
     if (!isCidr(network)) errors.push(invalid(at.index(i), network, 'Invalid CIDR format provided'));
     else if (version === 'v1beta1' && !isMasked(network))
       errors.push(invalid(at.index(i), network, 'Invalid CIDR format provided: it has bits beyond its prefix length'));
+  });
+  return errors;
+}
+
+const domainName = /^(\*\.)?([a-zA-Z0-9]([-a-zA-Z0-9_]*[a-zA-Z0-9])?\.)+[a-zA-Z0-9]([-a-zA-Z0-9_]*[a-zA-Z0-9])?\.?$/;
+
+function validateDomainNames(names: readonly string[] | undefined, action: string, at: Path): FieldError[] {
+  if (names === undefined) return [];
+  if (names.length === 0) return [required(at, 'must contain at least one domain name')];
+  const errors = names.length > mostItems ? [tooMany(at, names.length, mostItems)] : [];
+  if (action !== 'Accept') errors.push(forbidden(at, 'domainNames peers are only supported for Accept rules'));
+  names.forEach((name, i) => {
+    if (!domainName.test(name))
+      errors.push(invalid(at.index(i), name, 'must be a domain name; the wildcard "*." may stand before it only'));
+    else if (names.indexOf(name) < i) errors.push(duplicate(at.index(i), name));
   });
   return errors;
 }

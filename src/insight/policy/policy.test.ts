@@ -137,6 +137,17 @@ describe('what would change a verdict', () => {
     assert.match(textsOf(result)[0]!, /change the action of spec\.ingress\[0\] of ClusterNetworkPolicy guard to Pass/);
   });
 
+  test('nodes are peers by their labels', () => {
+    const deny = clusterPolicyObject('no-nodes', {
+      subject: { namespaces: {} },
+      egress: [{ action: 'Deny', to: [{ nodes: {} }] }],
+    });
+    const state = snapshot({ clusterPolicies: [deny] });
+    assert.equal(ask('a', 'node/n1:22', state).verdict, 'deny');
+    assert.equal(ask('a', 'node/n2:22', state).verdict, 'allow', 'its own node');
+    assert.equal(ask('a', 'outside:22', state).verdict, 'allow');
+  });
+
   test('a pod and its own node need nothing', () => {
     const result = ask('node/n1', 'web');
     assert.equal(result.verdict, 'allow');
@@ -147,21 +158,57 @@ describe('what would change a verdict', () => {
 
 describe('the matrix', () => {
   test('has every pair of pods with addresses of their own, by family', () => {
-    const { pods, cells } = computeMatrix(snapshot(), { protocol: 'TCP' });
+    const { pods, cells } = computeMatrix(snapshot(), { protocols: ['TCP'] });
     assert.deepEqual(
-      pods.map(({ key, port }) => `${key}:${port}`),
+      pods.map(({ key, ports }) => `${key}:${ports.map(({ port }) => port)}`),
       ['default/b:80', 'shop/a:80', 'shop/web:80'],
     );
     // Two pods with both families, one with IPv4 alone.
     assert.equal(cells.length, 9 + 4);
     const denied = cells.filter(({ computed }) => computed === 'deny').map(({ from, to }) => `${from} ${to}`);
     assert.deepEqual(denied, ['default/b shop/web', 'shop/a shop/web', 'shop/a shop/web']);
-    assert.equal(computeMatrix(snapshot(), { protocol: 'TCP', namespace: 'default' }).cells.length, 1);
-    assert.equal(computeMatrix(snapshot(), { protocol: 'TCP', port: 81 }).pods[0]?.port, 81);
+    assert.equal(computeMatrix(snapshot(), { protocols: ['TCP'], namespace: 'default' }).cells.length, 1);
+    assert.equal(computeMatrix(snapshot(), { protocols: ['TCP'], port: 81 }).pods[0]?.ports[0]?.port, 81);
+  });
+
+  test('asks for the ports that policies name: numbers, both ends of ranges, names as they are on the pod', () => {
+    const web = podObject('shop/web', {
+      ips: ['10.0.0.1'],
+      ports: [
+        { name: 'http', containerPort: 8080 },
+        { name: 'dns', containerPort: 53, protocol: 'UDP' },
+      ],
+    });
+    const policies = [
+      policyObject('shop/np', {
+        podSelector: {},
+        ingress: [{ ports: [{ port: 'http' }, { port: 90, endPort: 95 }, { protocol: 'UDP', port: 99 }] }],
+        egress: [{ ports: [{ protocol: 'SCTP', port: 7 }, { protocol: 'TCP' }, { port: 'absent' }] }],
+      }),
+    ];
+    const clusterPolicies = [
+      clusterPolicyObject('cnp', {
+        egress: [
+          {
+            action: 'Deny',
+            to: [{ namespaces: {} }],
+            protocols: [{ udp: { destinationPort: { range: { start: 5, end: 6 } } } }, { destinationNamedPort: 'dns' }],
+          },
+        ],
+      }),
+    ];
+    const state = snapshot({ pods: [web], policies, clusterPolicies });
+    const { pods, cells } = computeMatrix(state, { protocols: ['TCP', 'UDP'], policyPorts: true });
+    const texts = pods[0]!.ports.map(({ protocol, port }) => `${protocol} ${port}`);
+    assert.deepEqual(texts, ['TCP 90', 'TCP 95', 'TCP 8080', 'UDP 5', 'UDP 6', 'UDP 53', 'UDP 99']);
+    assert.equal(cells.length, 7);
+    const one = computeMatrix(state, { protocols: ['UDP'], policyPorts: true, port: 1 }).pods[0]!.ports;
+    assert.deepEqual(one, [{ protocol: 'UDP', port: 1 }], 'a port that is asked for is the only one');
   });
 
   test('knows when what was measured is something else', () => {
-    const cell = { from: 'a', to: 'b', srcIp: '10.0.0.1', dstIp: '10.0.0.2', port: 80 } as const;
+    const ends = { from: 'a', to: 'b', srcIp: '10.0.0.1', dstIp: '10.0.0.2' };
+    const cell = { ...ends, protocol: 'TCP', port: 80 } as const;
     const of = (computed: MatrixCell['computed'], measured?: MatrixCell['measured']) =>
       differs({ ...cell, computed, ...(measured ? { measured } : {}) });
     assert.deepEqual(

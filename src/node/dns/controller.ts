@@ -6,6 +6,7 @@ import type { Logger } from '../../base/log.ts';
 import type { Startable } from '../../base/startable.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { Informer } from '../../kube/informer.ts';
+import { type AnswerListener, tellOfAnswers, tellOfOutside } from './answer-listener.ts';
 import { AnswerCache } from './cache.ts';
 import {
   cluster,
@@ -42,6 +43,8 @@ export interface DnsControllerOptions {
   readonly serviceCidrs: readonly string[];
   /** Who answers other names; nobody in an isolated cluster. */
   readonly upstreams?: readonly Upstream[];
+  /** Told of the addresses that upstream servers gave, before the answer is sent. */
+  readonly onAnswer?: AnswerListener;
   readonly log: Logger;
   /** Default 53. */
   readonly port?: number;
@@ -88,8 +91,12 @@ export class DnsController implements Startable {
       reverseCidrs: [...podCidrs, ...serviceCidrs].map(parseCidr),
     });
     const forwarder = upstreams.length > 0 ? new Forwarder({ upstreams, counts: this.metrics }) : undefined;
-    const outside = forwarder?.outside ?? nothingOutside;
-    const answered = cluster(forwarder?.handler ?? refuseOthers, { zone, outside });
+    const { onAnswer } = this.#options;
+    const { handler = refuseOthers, outside = nothingOutside } = forwarder ?? {};
+    const answered = cluster(onAnswer && forwarder ? tellOfAnswers(handler, onAnswer) : handler, {
+      zone,
+      outside: onAnswer && forwarder ? tellOfOutside(outside, onAnswer) : outside,
+    });
     const { services, slices, namespaces, pods } = informers;
     const synced = () => [services, slices, namespaces, pods].every((informer) => informer.hasSynced);
     return metrics(errors(ready(cache.link(answered), synced), log), this.metrics);

@@ -12,11 +12,18 @@ import { formatElement } from './render.ts';
 /** Elements per statement: keeps single netlink messages of libnftables well below its buffers. */
 const batch = 2000;
 
-/** The texts of one or two transactions, in order; none when nothing changes. Sorted: equal changes, equal bytes. */
-export function renderChanges(changes: readonly ElementChange[]): string[] {
+export interface Transaction {
+  readonly text: string;
+  readonly changes: readonly ElementChange[];
+}
+
+/** One or two transactions, in order; none when nothing changes. Sorted: equal changes, equal bytes. */
+export function renderChanges(changes: readonly ElementChange[]): Transaction[] {
   const prompt = changes.filter((change) => !change.garbage);
   const garbage = changes.filter((change) => change.garbage);
-  return [prompt, garbage].filter((part) => part.length > 0).map(renderTransaction);
+  return [prompt, garbage]
+    .filter((part) => part.length > 0)
+    .map((part) => ({ text: renderTransaction(part), changes: part }));
 }
 
 /** Deletions first: ranges that replace others in an interval set must not meet them. */

@@ -3,7 +3,7 @@
  * such an Accept rule matches nothing, such a Deny or Pass rule denies everything, such a subject is every pod, and a tier
  * that nobody knows is asked first.
  */
-import { type Cidr, formatCidr, parseCidr } from '../../base/ip.ts';
+import { formatCidr, parseCidr } from '../../base/ip.ts';
 import type {
   ClusterNetworkPolicyPeer,
   ClusterNetworkPolicyProtocol,
@@ -11,6 +11,7 @@ import type {
 } from '../../kube/cluster-network-policy.ts';
 import { fromLabelSelector, type Labels, matches, type Selector } from '../../kube/selectors.ts';
 import type { ClusterNetworkPolicy, LabelSelector } from '../../kube/types.ts';
+import { type AddressPeer, canonicalName } from './address-peers.ts';
 import type { Direction, PodPeers, Problem } from './compile.ts';
 import { anyPorts, lastPort, type PortName, type PortRange, type PortSet, portSet, protocols } from './ports.ts';
 import type { TierVerdict } from './tier-ports.ts';
@@ -18,14 +19,7 @@ import type { TierVerdict } from './tier-ports.ts';
 export type Tier = 'admin' | 'baseline';
 export const tiers = ['admin', 'baseline'] as const satisfies readonly Tier[];
 
-/** Addresses, whoever has them. One peer is one CIDR, so that all rules share it. */
-export interface NetworkPeer {
-  readonly kind: 'network';
-  readonly key: string;
-  readonly cidr: Cidr;
-}
-
-export type TierPeer = PodPeers | NetworkPeer | { readonly kind: 'everyone' };
+export type TierPeer = PodPeers | AddressPeer | { readonly kind: 'everyone' };
 
 export interface TierRule {
   readonly verdict: TierVerdict;
@@ -70,6 +64,9 @@ export function compileClusterPolicy({ metadata, spec }: ClusterNetworkPolicy): 
     problems: compiler.problems,
   };
 }
+
+/** As the API's own pattern: two labels at least, a wildcard in front only. */
+const domainPattern = /^(\*\.)?([a-z0-9]([-a-z0-9_]*[a-z0-9])?\.)+[a-z0-9]([-a-z0-9_]*[a-z0-9])?\.?$/i;
 
 const everything: TierRule = { verdict: 'deny', peers: [{ kind: 'everyone' }], ports: anyPorts, names: [] };
 const nothing: TierRule = { verdict: 'accept', peers: [], ports: anyPorts, names: [] };
@@ -132,7 +129,9 @@ class Compiler {
     const before = this.problems.length;
     const verdict = verdicts.get(rule.action) ?? this.#refuse(`${field}.action`, `unknown action ${rule.action}`);
     if (!peers?.length) this.#refuse(`${field}.${word}`, 'must have a peer');
-    const compiled = (peers ?? []).flatMap((peer, i) => this.#peer(peer, direction, `${field}.${word}[${i}]`));
+    const compiled = (peers ?? []).flatMap((peer, i) =>
+      this.#peer(peer, rule.action, direction, `${field}.${word}[${i}]`),
+    );
     const ranges: PortRange[] = [];
     const names: PortName[] = [];
     (rule.protocols ?? []).forEach((protocol, i) => {
@@ -142,14 +141,19 @@ class Compiler {
     return { verdict, peers: compiled, ports: rule.protocols?.length ? portSet(ranges) : anyPorts, names };
   }
 
-  #peer(peer: ClusterNetworkPolicyPeer, direction: Direction, field: string): TierPeer[] {
+  #peer(peer: ClusterNetworkPolicyPeer, action: string, direction: Direction, field: string): TierPeer[] {
     const [kind, more] = Object.keys(peer);
-    const { namespaces, pods, networks } = peer;
+    const { namespaces, pods, networks, nodes, domainNames } = peer;
     if (kind && !more) {
       if (namespaces) return this.#pods(namespaces, {}, `${field}.namespaces`);
       if (pods) return this.#pods(pods.namespaceSelector, pods.podSelector, `${field}.pods`);
       if (networks?.length && direction === 'egress') {
         return networks.flatMap((text, i) => this.#network(text, `${field}.networks[${i}]`));
+      }
+      if (nodes && direction === 'egress') return this.#nodes(nodes, `${field}.nodes`);
+      if (domainNames?.length && direction === 'egress') {
+        if (action !== 'Accept') this.#refuse(`${field}.domainNames`, 'is for rules that Accept only');
+        return domainNames.flatMap((text, i) => this.#domain(text, `${field}.domainNames[${i}]`));
       }
     }
     this.#refuse(field, kind ? `this peer is not supported: ${Object.keys(peer).join(', ')}` : 'must have a peer');
@@ -162,6 +166,18 @@ class Compiler {
     if (!selector || !pods) return [];
     const namespaces = { selector };
     return [{ kind: 'pods', key: JSON.stringify([namespaces, pods]), namespaces, podSelector: pods }];
+  }
+
+  #nodes(labels: LabelSelector, field: string): TierPeer[] {
+    const selector = this.#selector(labels, field);
+    return selector ? [{ kind: 'nodes', key: `nodes ${JSON.stringify(selector)}`, selector }] : [];
+  }
+
+  #domain(text: string, field: string): TierPeer[] {
+    const pattern = canonicalName(text);
+    if (domainPattern.test(text)) return [{ kind: 'domain', key: `name ${pattern}`, pattern }];
+    this.#refuse(field, `must be a domain name, with "*." before it or without, not ${JSON.stringify(text)}`);
+    return [];
   }
 
   #network(text: string, field: string): TierPeer[] {

@@ -10,12 +10,17 @@ import { type Clock, systemClock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Startable } from '../../base/startable.ts';
+import type { KubeClient } from '../../kube/client.ts';
 import type { InformerHandler } from '../../kube/informer.ts';
 import { keyOf } from '../../kube/names.ts';
-import type { ClusterNetworkPolicy, Namespace, NetworkPolicy, Pod } from '../../kube/types.ts';
+import type { ClusterNetworkPolicy, Namespace, NetworkPolicy, Node, Pod } from '../../kube/types.ts';
 import type { Problem } from './compile.ts';
+import { type DeniedByPolicy, DeniedCounts } from './denied-counts.ts';
+import { DomainNames, type ResolvedAddress } from './domain-names.ts';
 import { PolicyModel } from './model.ts';
+import { PodArrivals, within } from './pod-arrivals.ts';
 import { canonicalAddresses } from './pod-facts.ts';
+import { PolicyStatus, problemText } from './policy-status.ts';
 import { type Applied, type NftablesAccess, PolicyReconciler } from './reconciler.ts';
 import { table } from './render.ts';
 
@@ -44,6 +49,8 @@ export interface PolicyControllerOptions {
     readonly policies: PolicyInformer<NetworkPolicy>;
     /** Absent where the API server does not know the kind. */
     readonly clusterPolicies?: PolicyInformer<ClusterNetworkPolicy>;
+    /** As peers of ClusterNetworkPolicies; without them no address is a node's. */
+    readonly nodes?: PolicyInformer<Node>;
   };
   /** A context of its own in the node's namespace: it is busy while a long transaction runs. */
   readonly nft: NftablesAccess;
@@ -57,6 +64,8 @@ export interface PolicyControllerOptions {
       message: string,
     ): void;
   };
+  /** For the status of ClusterNetworkPolicies; without it none is written. */
+  readonly client?: Pick<KubeClient, 'updateStatus'>;
   /** The pods whose interfaces exist already, from the network plugin's own store; asked once, before the first rules. */
   readonly attachments?: () => readonly AttachedPod[] | Promise<readonly AttachedPod[]>;
   /** Ends the flows of a pod's addresses (conntrack) when the pod is gone, so that no successor inherits them. */
@@ -79,9 +88,14 @@ export class PolicyController implements Startable {
   readonly #clock: Clock;
   readonly #model: PolicyModel;
   readonly #reconciler: PolicyReconciler;
+  readonly #counts: DeniedCounts;
+  readonly #names: DomainNames;
+  readonly #status: PolicyStatus | undefined;
   readonly #runner: BoundedRunner;
   readonly #ready = Promise.withResolvers<void>();
-  readonly #waitingForPod = new Map<string, Set<() => void>>();
+  /** Of ClusterNetworkPolicies, by name. */
+  readonly #problems = new Map<string, readonly Problem[]>();
+  readonly #arrivals: PodArrivals;
   #isReady = false;
   #applying: Promise<void> | undefined;
   #next: Promise<void> | undefined;
@@ -91,8 +105,18 @@ export class PolicyController implements Startable {
     this.#options = options;
     this.#log = options.log;
     this.#clock = options.clock ?? systemClock;
+    this.#arrivals = new PodArrivals(this.#clock);
     this.#model = new PolicyModel({ nodeName: options.nodeName });
-    this.#reconciler = new PolicyReconciler({ nft: options.nft, log: options.log });
+    this.#counts = new DeniedCounts({ nft: options.nft, deniers: this.#model.deniers });
+    this.#reconciler = new PolicyReconciler({ nft: options.nft, log: options.log, counts: this.#counts });
+    this.#names = new DomainNames({
+      wants: (name) => this.#model.wantsName(name),
+      set: (address, names) => this.#model.setNames(address, names),
+      onExpired: () => this.#changed(),
+      clock: this.#clock,
+    });
+    const { client, nodeName, log } = options;
+    this.#status = client && new PolicyStatus({ client, nodeName, log, clock: this.#clock });
     this.#runner = new BoundedRunner({
       name: 'policy',
       run: () => this.#runOnce(),
@@ -105,13 +129,14 @@ export class PolicyController implements Startable {
 
   /** Resolves when the kernel has the rules of everything the informers know. */
   async start(signal: AbortSignal): Promise<void> {
-    const { pods, namespaces, policies, clusterPolicies } = this.#options.informers;
+    const { pods, namespaces, policies, clusterPolicies, nodes } = this.#options.informers;
     const attached = this.#options.attachments?.() ?? [];
     await Promise.all([
       pods.start(signal),
       namespaces.start(signal),
       policies.start(signal),
       clusterPolicies?.start(signal),
+      nodes?.start(signal),
     ]);
     for (const pod of await attached) this.#attach(pod);
     this.#listen(signal);
@@ -121,14 +146,20 @@ export class PolicyController implements Startable {
     this.#runner.start(signal);
   }
 
+  #changed(): void {
+    if (this.#isReady) this.#runner.trigger();
+  }
+
   #listen(signal: AbortSignal): void {
-    const { pods, namespaces, policies, clusterPolicies } = this.#options.informers;
-    const changed = () => {
-      if (this.#isReady) this.#runner.trigger();
+    const { pods, namespaces, policies, clusterPolicies, nodes } = this.#options.informers;
+    const changed = () => this.#changed();
+    const setNode = (node: Node) => {
+      this.#model.setNode(node);
+      changed();
     };
     const setPod = (pod: Pod) => {
       this.#model.setPod(pod);
-      for (const wake of this.#waitingForPod.get(keyOf(pod)) ?? []) wake();
+      this.#arrivals.tell(keyOf(pod));
       changed();
     };
     const setNamespace = (namespace: Namespace) => {
@@ -139,16 +170,24 @@ export class PolicyController implements Startable {
       this.#tellProblems(policy, before, this.#model.setPolicy(policy).problems);
       changed();
     };
-    const setClusterPolicy = (policy: ClusterNetworkPolicy, before?: ClusterNetworkPolicy) => {
-      this.#tellProblems(policy, before, this.#model.setClusterPolicy(policy).problems);
-      changed();
-    };
+    const setClusterPolicy = (policy: ClusterNetworkPolicy, before?: ClusterNetworkPolicy) =>
+      this.#setClusterPolicy(policy, before);
     const removals = [
       clusterPolicies?.addHandler({
         onAdd: setClusterPolicy,
         onUpdate: (before, after) => setClusterPolicy(after, before),
         onDelete: (policy) => {
           this.#model.deleteClusterPolicy(policy.metadata.name);
+          this.#problems.delete(policy.metadata.name);
+          this.#status?.forget(policy.metadata.name);
+          changed();
+        },
+      }),
+      nodes?.addHandler({
+        onAdd: setNode,
+        onUpdate: (_, after) => setNode(after),
+        onDelete: (node) => {
+          this.#model.deleteNode(node.metadata.name);
           changed();
         },
       }),
@@ -179,8 +218,22 @@ export class PolicyController implements Startable {
     ];
     const stop = () => {
       for (const remove of removals) remove?.();
+      this.#names.stop();
+      this.#status?.stop();
     };
     signal.addEventListener('abort', stop, { once: true });
+  }
+
+  /** A new status is no new policy. */
+  #setClusterPolicy(policy: ClusterNetworkPolicy, before: ClusterNetworkPolicy | undefined): void {
+    const { name } = policy.metadata;
+    if (!before || JSON.stringify(before.spec) !== JSON.stringify(policy.spec)) {
+      const { problems } = this.#model.setClusterPolicy(policy);
+      this.#problems.set(name, problems);
+      this.#tellProblems(policy, before, problems);
+      this.#changed();
+    }
+    this.#status?.tell(policy, this.#problems.get(name) ?? []);
   }
 
   /** Once for each new content: an event on the policy, where its author looks. */
@@ -191,7 +244,6 @@ export class PolicyController implements Startable {
   ): void {
     if (problems.length === 0) return;
     if (before && JSON.stringify(before.spec) === JSON.stringify(policy.spec)) return;
-    const text = problems.map(({ field, message }) => `${field}: ${message}`).join('; ');
     this.#log.warn(
       { policy: keyOf(policy), problems },
       'a policy cannot be enforced as it is; what is not understood fails closed',
@@ -200,7 +252,7 @@ export class PolicyController implements Startable {
       policy,
       'Warning',
       'PolicyNotEnforceable',
-      `Not understood, so it fails closed: ${text}`,
+      `Not understood, so it fails closed: ${problemText(problems)}`,
     );
   }
 
@@ -250,8 +302,33 @@ export class PolicyController implements Startable {
     // Let everything of this turn of the event loop join the same transaction.
     await Promise.resolve();
     this.#model.settle();
-    const applied: Applied = await this.#reconciler.apply(this.#model.elements);
+    const applied = await this.#reconcile();
     if (applied.how !== 'nothing') this.#log.debug({ ...applied }, 'policy rules applied');
+  }
+
+  async #reconcile(): Promise<Applied> {
+    try {
+      const applied = await this.#reconciler.apply(this.#model.elements);
+      this.#status?.tellTrouble(undefined);
+      return applied;
+    } catch (error) {
+      this.#status?.tellTrouble(messageOf(error));
+      throw error;
+    }
+  }
+
+  /**
+   * The hook of the node's DNS server, before it sends an answer: `names` are the one that was asked and those its aliases
+   * led to. Resolves when the addresses are allowed where policies allow the names; at once when no policy names them.
+   * Never rejects: where the kernel refuses, the addresses stay denied.
+   */
+  async resolved(names: readonly string[], addresses: readonly ResolvedAddress[]): Promise<void> {
+    if (!this.#isReady || !this.#names.learn(names, addresses)) return;
+    try {
+      await this.#apply();
+    } catch (error) {
+      this.#log.warn({ error, names }, `policy: the addresses of a name are not allowed yet: ${messageOf(error)}`);
+    }
   }
 
   /**
@@ -261,10 +338,12 @@ export class PolicyController implements Startable {
    */
   async attached(pod: AttachedPod): Promise<void> {
     this.#attach(pod);
-    if (!this.#isReady) await this.#until(this.#ready.promise, this.#options.syncTimeoutMs ?? 20_000, 'first sync');
+    const { syncTimeoutMs = 20_000, podTimeoutMs = 2000 } = this.#options;
+    if (!this.#isReady) await within(this.#ready.promise, syncTimeoutMs, this.#clock, 'first sync');
     await this.#apply();
-    if (this.#model.hasPod(pod.uid)) return;
-    if (await this.#podComes(pod)) await this.#apply();
+    const isKnown = () => this.#model.hasPod(pod.uid);
+    if (isKnown()) return;
+    if (await this.#arrivals.comes(keyOf(pod), isKnown, podTimeoutMs)) await this.#apply();
     else
       this.#log.warn(
         { pod: keyOf(pod), uid: pod.uid },
@@ -284,37 +363,6 @@ export class PolicyController implements Startable {
     this.#model.attach({ uid, namespace, name, addresses: canonicalAddresses(ips) });
   }
 
-  async #podComes(pod: AttachedPod): Promise<boolean> {
-    const key = keyOf(pod);
-    const came = Promise.withResolvers<void>();
-    const wake = () => {
-      if (this.#model.hasPod(pod.uid)) came.resolve();
-    };
-    const waiting = this.#waitingForPod.get(key) ?? new Set();
-    this.#waitingForPod.set(key, waiting.add(wake));
-    try {
-      await this.#until(came.promise, this.#options.podTimeoutMs ?? 2000, 'pod');
-      return true;
-    } catch {
-      return false;
-    } finally {
-      waiting.delete(wake);
-      if (waiting.size === 0) this.#waitingForPod.delete(key);
-    }
-  }
-
-  async #until(promise: Promise<void>, ms: number, what: string): Promise<void> {
-    const timeout = Promise.withResolvers<never>();
-    const timer = this.#clock.after(ms, () =>
-      timeout.reject(new Error(`policy: no ${what} within ${ms} ms; the pod must not start without its rules`)),
-    );
-    try {
-      await Promise.race([promise, timeout.promise]);
-    } finally {
-      timer.cancel();
-    }
-  }
-
   /** Packets denied on this node since the table was loaded, by direction; undefined at moments when nft is at work. */
   deniedPackets(): { readonly ingress: number; readonly egress: number } | undefined {
     let listing: readonly unknown[];
@@ -327,5 +375,18 @@ export class PolicyController implements Startable {
     const counters = listing as { readonly counter?: { readonly name: string; readonly packets: number } }[];
     const of = (name: string) => counters.find(({ counter }) => counter?.name === name)?.counter?.packets ?? 0;
     return { ingress: of('ingress_denied'), egress: of('egress_denied') };
+  }
+
+  /**
+   * The same by policy, exactly: a packet that NetworkPolicies deny counts for each one that isolates the pod, a packet that
+   * a ClusterNetworkPolicy denies for that one. Undefined at moments when nft is at work.
+   */
+  deniedByPolicy(): DeniedByPolicy[] | undefined {
+    try {
+      return this.#counts.read();
+    } catch (error) {
+      this.#log.debug({ error }, `counters by policy: ${messageOf(error)}`);
+      return undefined;
+    }
   }
 }

@@ -70,18 +70,12 @@ test('a denied packet is told with its pods and the policies that isolate', asyn
   tell({ prefix: 'ingress', headers: undefined });
   tell(packet('somebody else', '10.0.0.1', '10.0.0.2'));
   assert.equal(drops.recent().length, 3);
-  assert.deepEqual(drops.counts(), [
-    { direction: 'ingress', policy: 'x/deny', count: 1 },
-    { direction: 'egress', policy: '', count: 1 },
-    { direction: 'ingress', policy: '', count: 1 },
-  ]);
 });
 
 test('only the last ones are kept', async (t) => {
   const { drops, tell } = await started(t);
   for (let i = 0; i < 300; i++) tell(packet('ingress', '10.0.0.1', '10.0.0.2'));
   assert.equal(drops.recent().length, 256);
-  assert.equal(drops.counts()[0]?.count, 300);
 });
 
 test('the socket tells of past drops, then of each as it happens', async (t) => {

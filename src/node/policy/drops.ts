@@ -1,6 +1,6 @@
 /**
  * Denied packets, told as they happen: taken from the kernel's log group (a sample, the rules limit its rate), decoded, and
- * explained by the oracle with the state of now. Keeps the last ones, and counts by policy.
+ * explained by the oracle with the state of now. Keeps the last ones. Counting is the kernel's: `DeniedCounts`.
  */
 import { type Clock, systemClock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
@@ -62,8 +62,6 @@ export interface PolicyDropsOptions {
 
 /** So many drops are kept for those who ask later. */
 const kept = 256;
-/** Policies that are counted by name; what comes beyond is counted under "". */
-const mostCounted = 1000;
 /** How long a picture of the cluster serves, milliseconds. */
 const pictureMs = 1000;
 const retryMs = 2000;
@@ -87,7 +85,6 @@ export class PolicyDrops implements Startable {
   readonly #clock: Clock;
   readonly #recent: Drop[] = [];
   readonly #listeners = new Set<(drop: Drop) => void>();
-  readonly #counts = new Map<string, number>();
   #picture: Picture | undefined;
   #warned = false;
 
@@ -132,31 +129,16 @@ export class PolicyDrops implements Startable {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Logged drops by direction and policy, for metrics: samples, the table's counters are exact. */
-  counts(): { readonly direction: string; readonly policy: string; readonly count: number }[] {
-    return [...this.#counts].map(([key, count]) => {
-      const [direction, policy] = key.split(' ') as [string, string];
-      return { direction, policy, count };
-    });
-  }
-
   #take(packet: DeniedPacket): void {
     try {
       const drop = this.#explain(packet);
       if (!drop) return;
       this.#recent.push(drop);
       if (this.#recent.length > kept) this.#recent.shift();
-      for (const policy of drop.policies.length ? drop.policies : ['']) this.#count(drop.direction, policy);
       for (const listener of this.#listeners) listener(drop);
     } catch (error) {
       this.#options.log.debug({ error }, `a denied packet could not be explained: ${messageOf(error)}`);
     }
-  }
-
-  #count(direction: string, policy: string): void {
-    let key = `${direction} ${policy}`;
-    if (!this.#counts.has(key) && this.#counts.size >= mostCounted) key = `${direction} `;
-    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
   }
 
   #explain({ prefix, headers }: DeniedPacket): Drop | undefined {

@@ -33,6 +33,9 @@ function declarations(): Record<string, SetDeclaration> {
     result[`${direction}6`] = { kind: 'map', body: 'type ipv6_addr : classid;' };
     const peer = 'typeof meta priority . meta mark';
     tierDeclarations(result, direction);
+    // Looked up by packets that are dropped, and by no others: a found element counts.
+    set(`denied_${direction}`, 'type classid; counter;');
+    set(`tier_denied_${direction}`, 'type mark; counter;');
     set(`${direction}_any`, `${peer};`);
     set(`${direction}_protocol`, `${peer} . meta l4proto;`);
     set(`${direction}_port`, `${peer} . meta l4proto . th dport;`);
@@ -80,7 +83,14 @@ export const setDeclarations: Readonly<Record<string, SetDeclaration>> = declara
 export type SetName = string;
 
 /** What the maps of the tiers say, in `meta mark` where the identity was: numbers that no identity has. */
-export const tierCodes = { accept: 2, deny: 3, pass: 4 } as const;
+export const tierCodes = { accept: 2, pass: 4 } as const;
+/** Set in the mark of a packet that a ClusterNetworkPolicy denies; the rest of the mark is the policy's number. */
+export const denyBit = 0x80000000;
+
+/** What the maps of the tiers say when the policy of this number denies. */
+export function denyMark(policyNumber: number): number {
+  return denyBit + policyNumber;
+}
 
 /** 4 or 6, the last letter of the names of sets that hold addresses. */
 export function familyOfAddress(address: string): 4 | 6 {

@@ -35,7 +35,9 @@ function readElements(set: { readonly [key: string]: Json }): Map<string, string
   const elements = new Map<string, string>();
   const list = set['elem'] ?? [];
   if (!Array.isArray(list)) throw new TypeError(`no list of elements in ${String(set['name'])}`);
-  for (const element of list as readonly Json[]) {
+  for (const found of list as readonly Json[]) {
+    // An element with a counter of its own.
+    const element = asObject(found)?.['elem'] ? asObject(asObject(found)!['elem'])!['val']! : found;
     if (set['map'] === undefined) {
       const key = readKey(element);
       elements.set(hasRanges(String(set['name'])) ? withRange(key) : key, '');
@@ -46,6 +48,20 @@ function readElements(set: { readonly [key: string]: Json }): Map<string, string
     }
   }
   return elements;
+}
+
+/** The packets that each element of a listed set counted, by the element's key. */
+export function readCounters(listing: readonly unknown[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const object of listing as readonly { readonly [key: string]: Json }[]) {
+    const list = asObject(object['set'])?.['elem'] ?? [];
+    for (const found of list as readonly Json[]) {
+      const element = asObject(asObject(found)?.['elem']);
+      const counter = asObject(element?.['counter']);
+      if (element && counter) counts.set(readKey(element['val']!), Number(counter['packets']));
+    }
+  }
+  return counts;
 }
 
 /** The sets of address blocks. */

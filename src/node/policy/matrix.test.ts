@@ -3,15 +3,9 @@ import { describe, test } from 'node:test';
 import { PolicyModel } from './model.ts';
 import { evaluator } from './oracle.ts';
 import { simulate } from './simulate.ts';
-import {
-  type Endpoint,
-  endpoints,
-  type MatrixCase,
-  matrixCases,
-  namespaces,
-  podObjects,
-  probes,
-} from './testing-matrix.ts';
+import { type Endpoint, endpoints, namespaces, podObjects, probes } from './testing-matrix.ts';
+import { matrixCases } from './testing-matrix-cases.ts';
+import type { MatrixCase } from './testing-matrix-drafts.ts';
 
 const l4proto = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1 } as const;
 const cases = matrixCases();

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseIp } from '../../base/ip.ts';
 import { keyOf } from '../../kube/names.ts';
-import type { ClusterNetworkPolicy, Namespace, NetworkPolicy, Pod } from '../../kube/types.ts';
+import type { ClusterNetworkPolicy, Namespace, NetworkPolicy, Node, Pod } from '../../kube/types.ts';
 import type { Attachment } from './addresses.ts';
 import { setDeclarations } from './elements.ts';
 import { PolicyModel } from './model.ts';
@@ -11,7 +11,13 @@ import { type ClusterState, evaluator } from './oracle.ts';
 import { renderTable } from './render.ts';
 import { simulate } from './simulate.ts';
 import { packetAddresses, packetPorts, randomCluster, randomNamespace, randomPod, randomPolicy } from './testing.ts';
-import { randomClusterPolicies, randomClusterPolicy } from './testing-cluster.ts';
+import {
+  randomClusterPolicies,
+  randomClusterPolicy,
+  randomDomainNames,
+  randomNode,
+  randomNodes,
+} from './testing-cluster.ts';
 
 function modelOf(nodeName: string, state: ClusterState): PolicyModel {
   const model = new PolicyModel({ nodeName });
@@ -19,6 +25,8 @@ function modelOf(nodeName: string, state: ClusterState): PolicyModel {
   for (const policy of state.policies) model.setPolicy(policy);
   for (const policy of state.clusterPolicies ?? []) model.setClusterPolicy(policy);
   for (const pod of state.pods) model.setPod(pod);
+  for (const node of state.nodes ?? []) model.setNode(node);
+  for (const [address, names] of state.domainNames ?? []) model.setNames(parseIp(address), names);
   model.settle();
   return model;
 }
@@ -38,6 +46,8 @@ function compare(state: ClusterState, probes: readonly Probe[]): number {
     const packet = { saddr: srcIp, daddr: dstIp, l4proto, dport };
     const passes = nodes.every((elements) => simulate(elements, packet) === 'accept');
     const { verdict, reasons } = judge({ srcIp, dstIp, protocol, dport });
+    // Packets between a pod and its own node never come to the forward chain.
+    if (reasons.some(({ cause }) => cause === 'own-node')) continue;
     if (!passes) denied++;
     if (passes !== (verdict === 'allow')) {
       const word = passes ? 'allow' : 'deny';
@@ -63,8 +73,13 @@ test('with ClusterNetworkPolicies too', () => {
   let denied = 0;
   let probed = 0;
   const some = fc.subarray([...allProbes], { minLength: 60, maxLength: 60 });
-  const agrees = fc.property(randomCluster, randomClusterPolicies, some, (state, clusterPolicies, probes) => {
-    denied += compare({ ...state, clusterPolicies }, probes);
+  const more = fc.record({
+    clusterPolicies: randomClusterPolicies,
+    nodes: randomNodes,
+    domainNames: randomDomainNames,
+  });
+  const agrees = fc.property(randomCluster, more, some, (state, others, probes) => {
+    denied += compare({ ...state, ...others }, probes);
     probed += probes.length;
   });
   fc.assert(agrees, { numRuns: 1000 });
@@ -82,6 +97,8 @@ test('and over every packet of a few clusters', () => {
 type Change =
   | { readonly what: 'set pod' | 'delete pod' | 'attach' | 'detach'; readonly object: Pod }
   | { readonly what: 'set cluster' | 'delete cluster'; readonly object: ClusterNetworkPolicy }
+  | { readonly what: 'set node' | 'delete node'; readonly object: Node }
+  | { readonly what: 'set names'; readonly address: string; readonly names: readonly string[] }
   | { readonly what: 'set policy' | 'delete policy'; readonly object: NetworkPolicy }
   | { readonly what: 'set namespace' | 'delete namespace'; readonly object: Namespace }
   | { readonly what: 'settle' };
@@ -92,11 +109,21 @@ const change: fc.Arbitrary<Change> = fc.oneof(
   fc.record({ what: fc.constantFrom('set policy', 'set policy', 'delete policy'), object: randomPolicy }),
   fc.record({ what: fc.constantFrom('set cluster', 'set cluster', 'delete cluster'), object: randomClusterPolicy }),
   fc.record({ what: fc.constantFrom('set namespace', 'set namespace', 'delete namespace'), object: randomNamespace }),
+  fc.record({ what: fc.constantFrom('set node', 'set node', 'delete node'), object: randomNode }),
+  fc.record({
+    what: fc.constant('set names' as const),
+    address: fc.constantFrom('192.0.2.7', '2001:db8::1', '172.18.0.2', '10.0.0.3'),
+    names: fc.subarray(['example.com', 'www.example.com', 'other.net']),
+  }),
   fc.constant<Change>({ what: 'settle' }),
 );
 
 function applyChange(each: Change, model: PolicyModel, picture: Picture): void {
   if (each.what === 'settle') return model.settle();
+  if (each.what === 'set names') {
+    picture.set(`names ${each.address}`, each);
+    return model.setNames(parseIp(each.address), each.names);
+  }
   const [verb, kind] = each.what.split(' ');
   const key = `${kind} ${keyOf(each.object)}`;
   if (verb === 'set') picture.set(key, each.object);
@@ -116,6 +143,11 @@ function applyChange(each: Change, model: PolicyModel, picture: Picture): void {
     case 'delete cluster':
       picture.delete(key);
       return model.deleteClusterPolicy(each.object.metadata.name);
+    case 'set node':
+      return model.setNode(each.object);
+    case 'delete node':
+      picture.delete(key);
+      return model.deleteNode(each.object.metadata.name);
     case 'set namespace':
       return model.setNamespace(each.object);
     case 'delete namespace':
@@ -172,6 +204,10 @@ test('any sequence of changes ends in the state of a fresh start, and the differ
       namespaces: objectsOf(state, 'namespace'),
       policies: objectsOf(state, 'policy'),
       clusterPolicies: objectsOf(state, 'cluster'),
+      nodes: objectsOf(state, 'node'),
+      domainNames: new Map(
+        objectsOf<{ address: string; names: string[] }>(state, 'names').map(({ address, names }) => [address, names]),
+      ),
     });
     for (const attachment of objectsOf<Attachment>(state, 'attached')) fresh.attach(attachment);
     for (const { uid } of objectsOf<Attachment>(state, 'detached')) fresh.detach(uid, []);

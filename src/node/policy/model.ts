@@ -5,30 +5,19 @@
  *
  * Pure: no kernel, no clock. Call the setters for what changed, then `settle` once.
  */
-import { type IpAddress, ipToBigInt } from '../../base/ip.ts';
-
+import type { IpAddress } from '../../base/ip.ts';
 import { type Labels, matches } from '../../kube/selectors.ts';
-import type { ClusterNetworkPolicy, Namespace, NetworkPolicy, Pod } from '../../kube/types.ts';
-import { AddressTable, type Attachment } from './addresses.ts';
-import { blockContains } from './blocks.ts';
-import {
-  classContent,
-  classKey,
-  fixedElements,
-  grantedPorts,
-  isolated,
-  type PolicyClass,
-  pairElements,
-  sameGrant,
-  usedNamedPorts,
-} from './classes.ts';
-import { type CompiledPolicy, compilePolicy, type Direction } from './compile.ts';
+import type { ClusterNetworkPolicy, Namespace, NetworkPolicy, Node, Pod } from '../../kube/types.ts';
+import { AddressPeers, canonicalName } from './address-peers.ts';
+import { AddressTable, type Attachment, type Owner } from './addresses.ts';
+import { ClassModel, type PodClasses } from './class-model.ts';
+import { isolated } from './classes.ts';
+import type { CompiledPolicy, Direction } from './compile.ts';
 import { type CompiledClusterPolicy, type Tier, tiers } from './compile-cluster.ts';
+import { Deniers } from './deniers.ts';
 import { Elements, familyOfAddress, formatClass } from './elements.ts';
-import { Numbers } from './numbers.ts';
-import { type Identity, type PeerGroup, PeerRegistry } from './peers.ts';
+import { type Identity, PeerRegistry } from './peers.ts';
 import { type PodFacts, podFacts } from './pod-facts.ts';
-import { noPorts, type PortName, protocols, unionPorts } from './ports.ts';
 import type { TierClass } from './tier-classes.ts';
 import { TierModel } from './tier-model.ts';
 
@@ -36,56 +25,65 @@ interface PodState {
   facts: PodFacts;
   /** Its namespace is known and it has addresses of its own: a peer that selectors can mean. */
   isPeer: boolean;
-  ingress: PolicyClass | undefined;
-  egress: PolicyClass | undefined;
+  classes: PodClasses;
   tiers: TierClasses;
 }
 
 type TierClasses = Partial<Record<`${Tier}_${Direction}`, TierClass>>;
 
 const directions = ['ingress', 'egress'] as const satisfies readonly Direction[];
+const noClasses: PodClasses = { ingress: undefined, egress: undefined };
 
 export class PolicyModel {
   /** What the kernel shall hold, after `settle`. */
   readonly elements = new Elements();
+  /** Who stands behind the counters of denied packets. */
+  readonly deniers = new Deniers(this.elements);
   readonly #nodeName: string;
-  readonly #policies = new Map<string, CompiledPolicy>();
-  readonly #policiesByNamespace = new Map<string, Set<CompiledPolicy>>();
   /** By uid: a name may be used again while the address table still knows the old pod. */
   readonly #pods = new Map<string, PodState>();
   readonly #uidOf = new Map<string, string>();
   readonly #podsByNamespace = new Map<string, Set<string>>();
   readonly #localByNamespace = new Map<string, Set<string>>();
   readonly #namespaceLabels = new Map<string, string>();
-
-  readonly #classes = new Map<string, PolicyClass>();
-  readonly #classNumbers = new Numbers();
-  readonly #classesByPolicy = new Map<string, Set<PolicyClass>>();
-  readonly #groupUsers = new Map<PeerGroup, Set<PolicyClass>>();
-  readonly #podPortClasses = new Set<PolicyClass>();
   /** Each counts as one use of the identity. */
   readonly #identityOfAddress = new Map<IpAddress, Identity>();
-
   readonly #dirtyPods = new Set<string>();
-  readonly #dirtyClasses = new Set<PolicyClass>();
-  readonly #dirtyPairs = new Map<PolicyClass, Set<Identity>>();
   readonly #dirtyAddresses = new Set<IpAddress>();
+
   readonly #peers = new PeerRegistry(
-    (group, identity) => this.#dirtyMember(group, identity),
+    (group, identity) => {
+      this.#tiers.memberChanged(group, identity);
+      this.#classes.memberChanged(group, identity);
+    },
     (identity) => this.#tiers.identityAppeared(identity),
   );
   readonly #addresses = new AddressTable((address) => this.#dirtyAddresses.add(address));
+  readonly #addressPeers = new AddressPeers(
+    (address) => this.#dirtyAddresses.add(address),
+    () => {
+      for (const address of this.#identityOfAddress.keys()) this.#dirtyAddresses.add(address);
+      for (const address of this.#addressPeers.addresses()) this.#dirtyAddresses.add(address);
+    },
+  );
+  readonly #classes = new ClassModel({
+    elements: this.elements,
+    peers: this.#peers,
+    deniers: this.deniers,
+    identities: this.#identityOfAddress,
+    onPolicy: (policy) => this.#dirtySelected(policy),
+  });
   readonly #tiers = new TierModel({
     elements: this.elements,
     peers: this.#peers,
+    addressPeers: this.#addressPeers,
+    deniers: this.deniers,
     onPolicies: () => this.#dirtyLocal(),
-    onNetworks: () => {
-      for (const address of this.#identityOfAddress.keys()) this.#dirtyAddresses.add(address);
-    },
   });
 
   constructor(options: { readonly nodeName: string }) {
     this.#nodeName = options.nodeName;
+    for (const direction of directions) this.deniers.add(`denied_${direction}`, formatClass(isolated), []);
   }
 
   setNamespace(namespace: Namespace): void {
@@ -113,22 +111,12 @@ export class PolicyModel {
 
   /** Takes a policy over and returns it compiled, with its problems. */
   setPolicy(policy: NetworkPolicy): CompiledPolicy {
-    const compiled = compilePolicy(policy);
-    this.deletePolicy(compiled.key);
-    this.#policies.set(compiled.key, compiled);
-    addTo(this.#policiesByNamespace, compiled.namespace, compiled);
-    this.#dirtySelected(compiled);
-    for (const each of this.#classesByPolicy.get(compiled.key) ?? []) this.#dirtyClasses.add(each);
-    return compiled;
+    return this.#classes.setPolicy(policy);
   }
 
   /** By "namespace/name"; absent is fine. */
   deletePolicy(key: string): void {
-    const before = this.#policies.get(key);
-    if (!before) return;
-    this.#policies.delete(key);
-    removeFrom(this.#policiesByNamespace, before.namespace, before);
-    this.#dirtySelected(before);
+    this.#classes.deletePolicy(key);
   }
 
   /** Takes a ClusterNetworkPolicy over and returns it compiled, with its problems. */
@@ -139,6 +127,26 @@ export class PolicyModel {
   /** Absent is fine. */
   deleteClusterPolicy(name: string): void {
     this.#tiers.deletePolicy(name);
+  }
+
+  /** Nodes are peers of ClusterNetworkPolicies by their labels. */
+  setNode(node: Node): void {
+    this.#addressPeers.setNode(node);
+  }
+
+  /** Absent is fine. */
+  deleteNode(name: string): void {
+    this.#addressPeers.deleteNode(name);
+  }
+
+  /** Whether a policy names this domain name, or a wildcard over it. */
+  wantsName(name: string): boolean {
+    return this.#addressPeers.wantsName(canonicalName(name));
+  }
+
+  /** The domain names that DNS answers gave to an address, those that are still good. */
+  setNames(address: IpAddress, names: readonly string[]): void {
+    this.#addressPeers.setNames(address, names.map(canonicalName));
   }
 
   #dirtyLocal(): void {
@@ -160,7 +168,7 @@ export class PolicyModel {
     if (known && sameFacts(known.facts, facts)) return;
     if (known) known.facts = facts;
     else {
-      this.#pods.set(uid, { facts, isPeer: false, ingress: undefined, egress: undefined, tiers: {} });
+      this.#pods.set(uid, { facts, isPeer: false, classes: noClasses, tiers: {} });
       this.#uidOf.set(key, uid);
       addTo(this.#podsByNamespace, namespace, uid);
       for (const address of this.#addresses.addressesOf(uid)) this.#dirtyAddresses.add(address);
@@ -183,7 +191,7 @@ export class PolicyModel {
     this.#uidOf.delete(state.facts.key);
     removeFrom(this.#podsByNamespace, state.facts.namespace, uid);
     removeFrom(this.#localByNamespace, state.facts.namespace, uid);
-    this.#replace(state, {}, {});
+    this.#replace(state, noClasses, {});
   }
 
   /** Whether the API's object of this pod is known. */
@@ -213,15 +221,10 @@ export class PolicyModel {
     this.#dirtyPods.clear();
     for (const address of this.#dirtyAddresses) this.#settleAddress(address);
     this.#dirtyAddresses.clear();
-    for (const each of this.#dirtyClasses) if (each.refs > 0) this.#rebuild(each);
-    for (const each of this.#dirtyClasses) if (each.refs === 0) this.#discard(each);
-    this.#dirtyClasses.clear();
+    this.#classes.settleClasses();
     this.#tiers.settleClasses(() => this.#peers.identities());
     this.#peers.collect();
-    for (const [each, identities] of this.#dirtyPairs) {
-      for (const identity of identities) this.#settlePair(each, identity);
-    }
-    this.#dirtyPairs.clear();
+    this.#classes.settlePairs();
     this.#tiers.settlePairs();
   }
 
@@ -237,24 +240,19 @@ export class PolicyModel {
     if (local) addTo(this.#localByNamespace, facts.namespace, uid);
     else removeFrom(this.#localByNamespace, facts.namespace, uid);
     state.isPeer = live && this.#peers.hasNamespace(facts.namespace);
-    const classes = local ? this.#acquireClasses(facts) : {};
-    this.#replace(state, classes, local ? this.#acquireTiers(facts) : {});
+    this.#replace(state, local ? this.#classes.acquire(facts) : noClasses, local ? this.#acquireTiers(facts) : {});
     for (const address of this.#addresses.addressesOf(uid)) this.#dirtyAddresses.add(address);
   }
 
   /** Gives a pod what was acquired for it and releases what it had. */
-  #replace(
-    state: PodState,
-    classes: { ingress?: PolicyClass | undefined; egress?: PolicyClass | undefined },
-    tierClasses: TierClasses,
-  ): void {
+  #replace(state: PodState, classes: PodClasses, tierClasses: TierClasses): void {
     const before = { ...state };
+    state.classes = classes;
     state.tiers = tierClasses;
     for (const old of Object.values(before.tiers)) this.#tiers.release(old);
     for (const direction of directions) {
-      state[direction] = classes[direction];
-      const old = before[direction];
-      if (old && --old.refs === 0) this.#dirtyClasses.add(old);
+      const old = before.classes[direction];
+      if (old) this.#classes.release(old);
     }
   }
 
@@ -272,132 +270,36 @@ export class PolicyModel {
     return result;
   }
 
-  #acquireClasses(facts: PodFacts): { ingress: PolicyClass | undefined; egress: PolicyClass | undefined } {
-    const selecting = [...(this.#policiesByNamespace.get(facts.namespace) ?? [])]
-      .filter((policy) => matches(policy.podSelector, facts.labels))
-      .sort((a, b) => (a.key < b.key ? -1 : 1));
-    return {
-      ingress: this.#acquireClass('ingress', facts, selecting),
-      egress: this.#acquireClass('egress', facts, selecting),
-    };
-  }
-
-  #acquireClass(direction: Direction, facts: PodFacts, selecting: readonly CompiledPolicy[]): PolicyClass | undefined {
-    const isolating = selecting.filter((policy) => policy[direction] !== undefined);
-    if (isolating.length === 0) return undefined;
-    const namedPorts = direction === 'ingress' ? usedNamedPorts(facts, isolating) : [];
-    const policies = isolating.map((policy) => policy.key);
-    const key = classKey(direction, policies, namedPorts);
-    let found = this.#classes.get(key);
-    if (!found) {
-      found = {
-        key,
-        number: this.#classNumbers.acquire(key),
-        direction,
-        policies,
-        namedPorts,
-        refs: 0,
-        grants: new Map(),
-        pairs: new Map(),
-        fixed: new Map(),
-        namedBlocks: [],
-      };
-      this.#classes.set(key, found);
-      for (const policy of policies) addTo(this.#classesByPolicy, policy, found);
-      this.#dirtyClasses.add(found);
-    }
-    found.refs++;
-    return found;
-  }
-
-  #rebuild(each: PolicyClass): void {
-    const rules = each.policies.flatMap((key) => this.#policies.get(key)?.[each.direction] ?? []);
-    const content = classContent(each.direction, rules, each.namedPorts);
-    const before = each.grants;
-    each.grants = new Map();
-    for (const { peers, grant } of content.pods.values()) {
-      const group = this.#peers.acquireGroup(peers);
-      each.grants.set(group, grant);
-      addTo(this.#groupUsers, group, each);
-      const old = before.get(group);
-      if (!old || !sameGrant(old, grant)) for (const member of group.members) this.#dirtyPair(each, member);
-    }
-    for (const group of before.keys()) this.#leaveGroup(each, group);
-    this.#writeFixed(each, fixedElements(each, content), false);
-    this.#setNamedBlocks(each, content.namedBlocks);
-  }
-
-  /** Gives back one use of a group; its members are looked at again when the class does not use it any more. */
-  #leaveGroup(each: PolicyClass, group: PeerGroup): void {
-    if (!each.grants.has(group)) {
-      removeFrom(this.#groupUsers, group, each);
-      for (const member of group.members) this.#dirtyPair(each, member);
-    }
-    this.#peers.releaseGroup(group);
-  }
-
-  #discard(each: PolicyClass): void {
-    this.#classes.delete(each.key);
-    this.#classNumbers.release(each.key);
-    for (const policy of each.policies) removeFrom(this.#classesByPolicy, policy, each);
-    const groups = [...each.grants.keys()];
-    each.grants = new Map();
-    for (const group of groups) this.#leaveGroup(each, group);
-    this.#writeFixed(each, [], true);
-    this.#setNamedBlocks(each, []);
-  }
-
-  #writeFixed(each: PolicyClass, wanted: readonly { set: string; key: string }[], garbage: boolean): void {
-    const fixed = new Map(wanted.map((element) => [`${element.set} ${element.key}`, element]));
-    for (const [text, { set, key }] of each.fixed) if (!fixed.has(text)) this.elements.delete(set, key, garbage);
-    for (const { set, key } of fixed.values()) this.elements.put(set, key);
-    each.fixed = fixed;
-  }
-
-  #dirtyMember(group: PeerGroup, identity: Identity): void {
-    this.#tiers.memberChanged(group, identity);
-    for (const each of this.#groupUsers.get(group) ?? []) this.#dirtyPair(each, identity);
-  }
-
-  #dirtyPair(each: PolicyClass, identity: Identity): void {
-    addTo(this.#dirtyPairs, each, identity);
-  }
-
-  #settlePair(each: PolicyClass, identity: Identity): void {
-    const before = each.pairs.get(identity) ?? noPorts;
-    const after = allowedPorts(each, identity);
-    if (before.key === after.key) return;
-    if (after.key) each.pairs.set(identity, after);
-    else each.pairs.delete(identity);
-    const garbage = each.refs === 0 || identity.refs === 0;
-    const wanted = pairElements(each, identity.number, after);
-    const keys = new Set(wanted.map(({ set, key }) => `${set} ${key}`));
-    for (const { set, key } of pairElements(each, identity.number, before)) {
-      if (!keys.has(`${set} ${key}`)) this.elements.delete(set, key, garbage);
-    }
-    for (const { set, key } of wanted) this.elements.put(set, key);
-  }
-
   #settleAddress(address: IpAddress): void {
     const family = familyOfAddress(address);
     const owner = this.#addresses.owner(address);
     const pod = owner && owner !== 'contested' ? this.#pods.get(owner.uid) : undefined;
     const before = this.#identityOfAddress.get(address);
-    const identity = pod?.isPeer ? this.#peers.acquireIdentity(pod.facts, this.#tiers.networksOf(address)) : undefined;
+    const identity = pod ? this.#identityOfPod(pod, address) : this.#identityOfOther(address, owner);
     if (before) this.#peers.releaseIdentity(before);
     this.#write(`identity${family}`, address, identity && String(identity.number));
     const unsure = !pod && (this.#addresses.isAttached(address) || this.#claimedHere(address));
     for (const direction of directions) {
-      const number = unsure ? isolated : pod?.[direction]?.number;
+      const number = unsure ? isolated : pod?.classes[direction]?.number;
       this.#writeClass(`${direction}${family}`, address, number);
       this.#writeClass(`admin_${direction}${family}`, address, pod?.tiers[`admin_${direction}`]?.number);
       // NetworkPolicies have the last word about the pods that they isolate.
       const baseline = number === undefined ? pod?.tiers[`baseline_${direction}`]?.number : undefined;
       this.#writeClass(`baseline_${direction}${family}`, address, baseline);
     }
-    const judged = unsure || pod?.ingress || pod?.egress || Object.keys(pod?.tiers ?? {}).length > 0;
+    const judged = unsure || pod?.classes.ingress || pod?.classes.egress || Object.keys(pod?.tiers ?? {}).length > 0;
     this.#write(`self${family}`, `${address} . ${address}`, judged ? '' : undefined);
     this.#placeIdentity(address, identity);
+  }
+
+  #identityOfPod({ isPeer, facts }: PodState, address: IpAddress): Identity | undefined {
+    return isPeer ? this.#peers.acquireIdentity(facts, this.#addressPeers.ofPod(address)) : undefined;
+  }
+
+  /** An address that pods claim is no node's and has no name, whoever of them has it. */
+  #identityOfOther(address: IpAddress, owner: Owner): Identity | undefined {
+    const keys = owner ? undefined : this.#addressPeers.ofOther(address);
+    return keys && this.#peers.acquireAddressIdentity(keys);
   }
 
   #writeClass(set: string, address: IpAddress, number: number | undefined): void {
@@ -413,44 +315,12 @@ export class PolicyModel {
     else this.elements.put(set, key, value);
   }
 
-  /** Keeps the rules "named port on a pod inside an address block" up to date: the only ones that know pods' addresses. */
   #placeIdentity(address: IpAddress, identity: Identity | undefined): void {
     const before = this.#identityOfAddress.get(address);
     if (before === identity) return;
-    for (const each of this.#podPortClasses) this.#writePodPorts(each, address, before, identity);
+    this.#classes.addressChanged(address, before, identity);
     if (identity) this.#identityOfAddress.set(address, identity);
     else this.#identityOfAddress.delete(address);
-  }
-
-  #setNamedBlocks(each: PolicyClass, namedBlocks: PolicyClass['namedBlocks']): void {
-    if (each.namedBlocks.length === 0 && namedBlocks.length === 0) return;
-    const keysBefore = new Set<string>();
-    const keysAfter = new Set<string>();
-    for (const [address, identity] of this.#identityOfAddress) {
-      for (const key of podPortKeys(each.number, each.namedBlocks, address, identity)) keysBefore.add(key);
-      for (const key of podPortKeys(each.number, namedBlocks, address, identity)) keysAfter.add(key);
-    }
-    each.namedBlocks = namedBlocks;
-    if (namedBlocks.length) this.#podPortClasses.add(each);
-    else this.#podPortClasses.delete(each);
-    this.#writePodPortKeys(keysBefore, keysAfter, each.refs === 0);
-  }
-
-  #writePodPorts(
-    each: PolicyClass,
-    address: IpAddress,
-    before: Identity | undefined,
-    after: Identity | undefined,
-  ): void {
-    const keys = (identity: Identity | undefined) =>
-      new Set(identity ? podPortKeys(each.number, each.namedBlocks, address, identity) : []);
-    this.#writePodPortKeys(keys(before), keys(after), false);
-  }
-
-  #writePodPortKeys(before: ReadonlySet<string>, after: ReadonlySet<string>, garbage: boolean): void {
-    const setOf = (key: string) => `egress_podport${familyOfAddress(key.split(' . ')[1]!)}`;
-    for (const key of before) if (!after.has(key)) this.elements.delete(setOf(key), key, garbage);
-    for (const key of after) this.elements.put(setOf(key), key);
   }
 }
 
@@ -463,33 +333,6 @@ function sameFacts(a: PodFacts, b: PodFacts): boolean {
     a.finished === b.finished &&
     a.addresses.join() === b.addresses.join()
   );
-}
-
-/** What all grants of a class together give to an identity. */
-function allowedPorts(each: PolicyClass, identity: Identity) {
-  const sets = [];
-  for (const [group, grant] of each.grants) {
-    if (group.members.has(identity)) sets.push(grantedPorts(grant, identity.namedPorts));
-  }
-  return sets.length ? unionPorts(sets) : noPorts;
-}
-
-function podPortKeys(
-  number: number,
-  namedBlocks: PolicyClass['namedBlocks'],
-  address: IpAddress,
-  identity: Identity,
-): string[] {
-  const family = familyOfAddress(address);
-  const value = ipToBigInt(address);
-  const named = (names: readonly PortName[]) =>
-    identity.namedPorts.filter((port) =>
-      names.some(({ name, protocol }) => name === port.name && protocol === port.protocol),
-    );
-  return namedBlocks
-    .filter(({ block }) => blockContains(block, family, value))
-    .flatMap(({ names }) => named(names))
-    .map(({ protocol, port }) => `${formatClass(number)} . ${address} . ${protocols[protocol]} . ${port}`);
 }
 
 function addTo<K, T>(map: Map<K, Set<T>>, key: K, item: T): void {

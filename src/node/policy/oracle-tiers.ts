@@ -38,6 +38,10 @@ export interface TierView {
   /** Undefined when the other end is no pod that is known. */
   readonly peer: PodLabels | undefined;
   readonly address: string;
+  /** The labels of the nodes that have the address. */
+  readonly nodes: readonly Readonly<Record<string, string>>[];
+  /** The domain names that have it. */
+  readonly domainNames: readonly string[];
   readonly protocol: string;
   readonly dport: number | undefined;
   /** The ports that the receiving pod has under a name, in the packet's protocol. */
@@ -103,7 +107,7 @@ function outcomeOf(
   direction: 'ingress' | 'egress',
   view: TierView,
 ): TierAction | undefined {
-  const peerMatches = (peers ?? []).map((peer) => isPeer(peer, direction, view));
+  const peerMatches = (peers ?? []).map((peer) => isPeer(peer, rule.action, direction, view));
   const ports = rule.protocols?.map((protocol) => isPort(protocol, view));
   const understood =
     peerMatches.length > 0 && !peerMatches.includes(undefined) && !ports?.includes(undefined) && isAction(rule.action);
@@ -117,7 +121,12 @@ function isAction(action: string): action is TierAction {
   return action === 'Accept' || action === 'Deny' || action === 'Pass';
 }
 
-function isPeer(peer: ClusterNetworkPolicyPeer, direction: 'ingress' | 'egress', view: TierView): boolean | undefined {
+function isPeer(
+  peer: ClusterNetworkPolicyPeer,
+  action: string,
+  direction: 'ingress' | 'egress',
+  view: TierView,
+): boolean | undefined {
   const keys = Object.keys(peer);
   if (keys.length !== 1) return undefined;
   if (peer.namespaces) {
@@ -134,12 +143,39 @@ function isPeer(peer: ClusterNetworkPolicyPeer, direction: 'ingress' | 'egress',
       view.selects(namespaceSelector, view.peer.namespace) === true && view.selects(podSelector, view.peer.pod) === true
     );
   }
-  if (!peer.networks?.length || direction === 'ingress') return undefined;
+  if (direction === 'ingress') return undefined;
+  if (peer.nodes) {
+    const { nodes } = peer;
+    if (view.selects(nodes, {}) === undefined) return undefined;
+    return view.nodes.some((labels) => view.selects(nodes, labels) === true);
+  }
+  if (peer.domainNames?.length) {
+    // "DomainNames is only supported for Accept rules."
+    if (action !== 'Accept' || !peer.domainNames.every(isDomainName)) return undefined;
+    return peer.domainNames.some((pattern) => view.domainNames.some((name) => isNamed(name, pattern)));
+  }
+  if (!peer.networks?.length) return undefined;
   try {
     return peer.networks.map(parseCidr).some((cidr) => cidrContains(cidr, view.address));
   } catch {
     return undefined;
   }
+}
+
+/** Labels with dots between; an asterisk may stand in the place of the first ones. */
+function isDomainName(text: string): boolean {
+  const labels = text.replace(/\.$/, '').split('.');
+  const own = labels[0] === '*' ? labels.slice(1) : labels;
+  return own.length >= 2 && own.every((label) => /^[a-z0-9]([-a-z0-9_]*[a-z0-9])?$/i.test(label));
+}
+
+/** "'*', the wildcard specifier, matches one or more entire labels." */
+function isNamed(name: string, pattern: string): boolean {
+  const labels = (text: string) => text.toLowerCase().split('.').filter(Boolean);
+  const [has, wanted] = [labels(name), labels(pattern)];
+  if (wanted[0] !== '*') return has.join('.') === wanted.join('.');
+  const parent = wanted.slice(1);
+  return has.length > parent.length && has.slice(-parent.length).join('.') === parent.join('.');
 }
 
 function isPort(protocol: ClusterNetworkPolicyProtocol, view: TierView): boolean | undefined {

@@ -34,8 +34,10 @@ export interface ClusterState {
   readonly namespaces: Iterable<Namespace>;
   readonly policies: Iterable<NetworkPolicy>;
   readonly clusterPolicies?: Iterable<ClusterNetworkPolicy>;
-  /** For the rule that a pod and its own node always reach each other. */
+  /** For the rule that a pod and its own node always reach each other, and as peers of ClusterNetworkPolicies. */
   readonly nodes?: Iterable<Node>;
+  /** By address: the domain names for which the node's DNS server gave it lately. */
+  readonly domainNames?: ReadonlyMap<string, readonly string[]>;
 }
 
 export type Decision = 'allow' | 'deny';
@@ -92,6 +94,7 @@ interface Context {
   readonly policies: readonly NetworkPolicy[];
   readonly clusterPolicies: readonly ClusterNetworkPolicy[];
   readonly nodes: readonly Node[];
+  readonly domainNames: ReadonlyMap<string, readonly string[]>;
 }
 
 export function evaluate(packet: Packet, state: ClusterState): Verdict {
@@ -118,6 +121,7 @@ export function evaluator(state: ClusterState): (packet: Packet) => Verdict {
     policies: [...state.policies],
     clusterPolicies: [...(state.clusterPolicies ?? [])],
     nodes: [...(state.nodes ?? [])],
+    domainNames: state.domainNames ?? new Map(),
   };
   return ({ srcIp, dstIp, ...rest }) => {
     const packet: Packet = { ...rest, srcIp: parseIp(srcIp), dstIp: parseIp(dstIp) };
@@ -200,6 +204,11 @@ function tierView(
     subject: context.namespaces.has(pod.metadata.namespace) ? labelsOf(pod) : undefined,
     peer: peer && labelsOf(peer),
     address: other,
+    // An address that a pod claims is that pod's, whatever a Node's status says.
+    nodes: peers.length
+      ? []
+      : context.nodes.filter((node) => hasAddress(node, other)).map(({ metadata }) => metadata.labels ?? {}),
+    domainNames: peers.length > 1 ? [] : (context.domainNames.get(other) ?? []),
     protocol: packet.protocol,
     dport: packet.dport,
     portsNamed: (name) => portsNamed(name, packet, direction, context),
@@ -213,7 +222,11 @@ function podsAt(ip: string, context: Context): readonly Pod[] {
 
 function isNodeOf(pod: Pod, ip: string, context: Context): boolean {
   const node = context.nodes.find((each) => each.metadata.name === pod.spec.nodeName);
-  return (node?.status?.addresses ?? []).some(({ address }) => isIp(address) && parseIp(address) === ip);
+  return node !== undefined && hasAddress(node, ip);
+}
+
+function hasAddress({ status }: Node, ip: string): boolean {
+  return (status?.addresses ?? []).some(({ address }) => isIp(address) && parseIp(address) === ip);
 }
 
 /** A policy isolates the pods of its own namespace that its podSelector chooses, in the directions of its policyTypes. */

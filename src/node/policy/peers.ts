@@ -4,8 +4,8 @@
  * Members are kept up to date from both sides: a new identity looks for its groups, a new group for its members.
  */
 import { type Labels, matches } from '../../kube/selectors.ts';
+import type { AddressPeer } from './address-peers.ts';
 import type { PodPeers } from './compile.ts';
-import type { NetworkPeer } from './compile-cluster.ts';
 import { Numbers } from './numbers.ts';
 import type { NamedPort, PodFacts } from './pod-facts.ts';
 import { demandedLabels, labelText, SelectorIndex } from './selector-index.ts';
@@ -13,17 +13,18 @@ import { demandedLabels, labelText, SelectorIndex } from './selector-index.ts';
 export interface Identity {
   readonly key: string;
   readonly number: number;
+  /** '' of addresses that are no pod's. */
   readonly namespace: string;
   readonly labels: Labels;
   readonly namedPorts: readonly NamedPort[];
-  /** The networks of ClusterNetworkPolicies that its addresses are in, by `NetworkPeer.key`. */
-  readonly networks: readonly string[];
+  /** The peers of ClusterNetworkPolicies that its addresses are by themselves: `AddressPeer.key`. */
+  readonly addressPeers: readonly string[];
   /** Addresses that have it; 0 when it is about to go. */
   refs: number;
 }
 
 export interface PeerGroup {
-  readonly peers: PodPeers | NetworkPeer;
+  readonly peers: PodPeers | AddressPeer;
   readonly members: Set<Identity>;
   refs: number;
 }
@@ -34,7 +35,7 @@ export class PeerRegistry {
   readonly #byNamespace = new Map<string, Set<Identity>>();
   readonly #byLabel = new Map<string, Set<Identity>>();
   readonly #groups = new Map<string, PeerGroup>();
-  readonly #networkGroups = new Map<string, PeerGroup>();
+  readonly #addressGroups = new Map<string, PeerGroup>();
   readonly #index = new SelectorIndex<PeerGroup>();
   readonly #namespaces = new Map<string, Labels>();
   /** Identities without pods, until `collect`: they often come back within the same change. */
@@ -59,20 +60,22 @@ export class PeerRegistry {
     return this.#identities.values();
   }
 
-  /** For one address of a pod, which is in these networks. */
-  acquireIdentity(facts: PodFacts, networks: readonly string[] = []): Identity {
-    const key = networks.length ? JSON.stringify([facts.identityKey, ...networks]) : facts.identityKey;
+  /** For one address of a pod, which is these peers by itself. */
+  acquireIdentity(facts: PodFacts, addressPeers: readonly string[] = []): Identity {
+    const { identityKey, namespace, labels, namedPorts } = facts;
+    const key = addressPeers.length ? JSON.stringify([identityKey, ...addressPeers]) : identityKey;
+    return this.#acquire(key, { addressPeers, namespace, labels, namedPorts });
+  }
+
+  /** For one address that is no pod's. No namespace has an empty name: no selector of pods chooses it. */
+  acquireAddressIdentity(addressPeers: readonly string[]): Identity {
+    return this.#acquire(JSON.stringify(addressPeers), { addressPeers, namespace: '', labels: {}, namedPorts: [] });
+  }
+
+  #acquire(key: string, what: Omit<Identity, 'key' | 'number' | 'refs'>): Identity {
     let identity = this.#identities.get(key);
     if (!identity) {
-      identity = {
-        key,
-        number: this.#numbers.acquire(key),
-        networks,
-        namespace: facts.namespace,
-        labels: facts.labels,
-        namedPorts: facts.namedPorts,
-        refs: 0,
-      };
+      identity = { ...what, key, number: this.#numbers.acquire(key), refs: 0 };
       this.#enter(identity);
     }
     identity.refs++;
@@ -100,23 +103,23 @@ export class PeerRegistry {
 
   *#groupsNear(identity: Identity): Generator<PeerGroup> {
     yield* this.#index.candidates(identity.namespace, identity.labels);
-    for (const network of identity.networks) {
-      const group = this.#networkGroups.get(network);
+    for (const key of identity.addressPeers) {
+      const group = this.#addressGroups.get(key);
       if (group) yield group;
     }
   }
 
-  acquireGroup(peers: PodPeers | NetworkPeer): PeerGroup {
-    return peers.kind === 'network' ? this.#acquireNetwork(peers) : this.#acquirePods(peers);
+  acquireGroup(peers: PodPeers | AddressPeer): PeerGroup {
+    return peers.kind === 'pods' ? this.#acquirePods(peers) : this.#acquireByAddress(peers);
   }
 
-  #acquireNetwork(peers: NetworkPeer): PeerGroup {
-    let group = this.#networkGroups.get(peers.key);
+  #acquireByAddress(peers: AddressPeer): PeerGroup {
+    let group = this.#addressGroups.get(peers.key);
     if (!group) {
       group = { peers, members: new Set(), refs: 0 };
-      this.#networkGroups.set(peers.key, group);
+      this.#addressGroups.set(peers.key, group);
       for (const identity of this.#identities.values()) {
-        if (identity.networks.includes(peers.key)) group.members.add(identity);
+        if (identity.addressPeers.includes(peers.key)) group.members.add(identity);
       }
     }
     group.refs++;
@@ -138,8 +141,8 @@ export class PeerRegistry {
   releaseGroup(group: PeerGroup): void {
     if (--group.refs > 0) return;
     const { peers } = group;
-    if (peers.kind === 'network') {
-      this.#networkGroups.delete(peers.key);
+    if (peers.kind !== 'pods') {
+      this.#addressGroups.delete(peers.key);
       return;
     }
     this.#groups.delete(peers.key);
@@ -179,7 +182,7 @@ export class PeerRegistry {
   }
 
   #belongs({ peers }: PeerGroup, identity: Identity): boolean {
-    if (peers.kind === 'network') return identity.networks.includes(peers.key);
+    if (peers.kind !== 'pods') return identity.addressPeers.includes(peers.key);
     if (!matches(peers.podSelector, identity.labels)) return false;
     if ('name' in peers.namespaces) return peers.namespaces.name === identity.namespace;
     const labels = this.#namespaces.get(identity.namespace);

@@ -6,6 +6,7 @@
 import { messageOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import { renderChanges } from './changes.ts';
+import type { DeniedCounts } from './denied-counts.ts';
 import { type ElementChange, type Elements, logGroup, tableName } from './elements.ts';
 import { readKernelState, takeoverChanges } from './kernel-state.ts';
 import { type Logging, layoutChain, renderReplacement, table } from './render.ts';
@@ -20,6 +21,8 @@ export interface NftablesAccess {
 export interface ReconcilerOptions {
   readonly nft: NftablesAccess;
   readonly log: Logger;
+  /** Reads the counters of elements that are about to go. */
+  readonly counts?: Pick<DeniedCounts, 'read' | 'concerns' | 'forget' | 'restart'>;
 }
 
 export interface Applied {
@@ -47,9 +50,12 @@ export class PolicyReconciler {
   /** Whether the kernel has log groups; asked once. */
   #logging: Logging | undefined;
 
-  constructor({ nft, log }: ReconcilerOptions) {
+  readonly #counts: ReconcilerOptions['counts'];
+
+  constructor({ nft, log, counts }: ReconcilerOptions) {
     this.#nft = nft;
     this.#log = log;
+    this.#counts = counts;
   }
 
   /** One call at a time. Throws when even the replacement fails; the kernel then has its last state. */
@@ -96,7 +102,12 @@ export class PolicyReconciler {
   async #change(how: Applied['how'], changes: readonly ElementChange[], elements: Elements): Promise<Applied> {
     const transactions = renderChanges(changes);
     try {
-      for (const text of transactions) await this.#run(text);
+      for (const { text, changes: part } of transactions) {
+        // Counters go in the second transaction, when packets do not come to them any more.
+        if (this.#counts?.concerns(part)) this.#readCounts();
+        await this.#run(text);
+        this.#counts?.forget(part);
+      }
     } catch (error) {
       this.#log.warn({ error }, `policy rules could not be changed, putting all in place anew: ${messageOf(error)}`);
       this.#kernel = 'broken';
@@ -107,11 +118,22 @@ export class PolicyReconciler {
   }
 
   async #replace(elements: Elements): Promise<Applied> {
-    elements.take();
+    const changes = elements.take();
     this.#kernel = 'broken';
+    this.#readCounts();
     await this.#run(renderReplacement(elements, this.#loggingHere()));
+    this.#counts?.restart();
+    this.#counts?.forget(changes);
     this.#kernel = 'exact';
     return { how: 'replaced', transactions: 1, elements: elements.size };
+  }
+
+  #readCounts(): void {
+    try {
+      this.#counts?.read();
+    } catch (error) {
+      this.#log.debug({ error }, `the counters of denied packets cannot be read: ${messageOf(error)}`);
+    }
   }
 
   #loggingHere(): Logging {

@@ -10,9 +10,10 @@ import { createHash } from 'node:crypto';
 import { MASQUERADE_MARK } from '../../base/packet-marks.ts';
 import { everyone } from './classes.ts';
 import type { Direction } from './compile.ts';
-import { type Elements, logGroup, setDeclarations, tableName, tierCodes } from './elements.ts';
+import { denyBit, type Elements, logGroup, setDeclarations, tableName, tierCodes } from './elements.ts';
 
 export const table = `inet ${tableName}`;
+const denyText = `0x${denyBit.toString(16)}`;
 const masquerade = `0x${MASQUERADE_MARK.toString(16)}`;
 
 /** One packet, one direction: the class of the isolated pod is in the priority already. */
@@ -64,7 +65,12 @@ ${blocks.join('\n')}
     goto ${direction}_drop
   }
   chain ${direction}_drop {
-${logging ? `    ${logRule(direction)}\n` : ''}    counter name ${direction}_denied drop
+${logging ? `    ${logRule(direction)}\n` : ''}    meta priority @denied_${direction} counter name ${direction}_denied drop
+    counter name ${direction}_denied drop
+  }
+  chain tier_${direction}_drop {
+${logging ? `    ${logRule(direction)}\n` : ''}    meta mark @tier_denied_${direction} counter name ${direction}_denied drop
+    counter name ${direction}_denied drop
   }`;
 }
 
@@ -101,7 +107,7 @@ function tierChains(tier: 'admin' | 'baseline', direction: Direction, family: 4 
     const restore = `meta mark set ${mark} meta priority set none`;
     return `    jump tier_${side}
     meta mark ${tierCodes.accept} ${restore} return
-    meta mark ${tierCodes.deny} goto ${direction}_drop
+    meta mark & ${denyText} == ${denyText} goto tier_${direction}_drop
     ${restore}${tier === 'admin' ? ` goto policies_${side}` : ''}`;
   };
   return `

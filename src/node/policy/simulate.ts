@@ -5,7 +5,8 @@
 import { ipToBigInt, parseIp } from '../../base/ip.ts';
 import { everyone } from './classes.ts';
 import type { Direction } from './compile.ts';
-import { type Elements, familyOfAddress, tierCodes } from './elements.ts';
+import { denyBit, type Elements, familyOfAddress, tierCodes } from './elements.ts';
+import type { TierVerdict } from './tier-ports.ts';
 
 export interface SimulatedPacket {
   readonly saddr: string;
@@ -45,7 +46,7 @@ function tierVerdict(
   direction: Direction,
   peer: string,
   { l4proto, dport }: SimulatedPacket,
-): keyof typeof tierCodes {
+): TierVerdict {
   if (tierClass === undefined) return 'pass';
   const family = familyOfAddress(peer);
   const identity = elements.get(`identity${family}`, peer) ?? '0';
@@ -61,8 +62,8 @@ function tierVerdict(
     (identity === '0' && direction === 'egress'
       ? (ranged(`blockport${family}`, peer, l4proto, dport) ?? ranged(`block${family}`, peer))
       : undefined);
-  const names = Object.keys(tierCodes) as (keyof typeof tierCodes)[];
-  return names.find((name) => String(tierCodes[name]) === found) ?? 'pass';
+  if (Number(found) >= denyBit) return 'deny';
+  return found === String(tierCodes.accept) ? 'accept' : 'pass';
 }
 
 function allows(

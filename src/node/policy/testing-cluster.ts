@@ -7,7 +7,9 @@ import type {
   ClusterNetworkPolicyProtocol,
   ClusterNetworkPolicySpec,
 } from '../../kube/cluster-network-policy.ts';
-import type { ClusterNetworkPolicy, LabelSelector } from '../../kube/types.ts';
+import type { ClusterNetworkPolicy, LabelSelector, Node } from '../../kube/types.ts';
+import type { ClusterState } from './oracle.ts';
+import { nodeObject, type RandomCluster, randomCluster } from './testing.ts';
 
 let serial = 0;
 
@@ -55,12 +57,26 @@ const networks: fc.Arbitrary<ClusterNetworkPolicyPeer> = fc.record({
   networks: fc.array(network, { minLength: 1, maxLength: 3 }),
 });
 
+const nodes: fc.Arbitrary<ClusterNetworkPolicyPeer> = fc.record({
+  nodes: fc.oneof<fc.Arbitrary<LabelSelector>[]>(
+    fc.constant({}),
+    fc.record({ matchLabels: fc.record({ zone: fc.constantFrom('a', 'b') }) }),
+    fc.constant({ matchExpressions: [{ key: 'zone', operator: 'NotIn', values: ['a'] }] }),
+  ),
+});
+const domainNames: fc.Arbitrary<ClusterNetworkPolicyPeer> = fc.record({
+  domainNames: fc.uniqueArray(fc.constantFrom('example.com', '*.example.com', 'www.Example.com.', 'other.net'), {
+    minLength: 1,
+    maxLength: 2,
+  }),
+});
+
 /** What this engine does not know, so that it fails closed. */
 const strange: fc.Arbitrary<ClusterNetworkPolicyPeer> = fc.constantFrom<ClusterNetworkPolicyPeer[]>(
   {},
-  { nodes: {} },
+  { nodes: { matchExpressions: [{ key: 'zone', operator: 'Like' }] } },
   { networks: ['nonsense'] },
-  { domainNames: ['example.com'] },
+  { domainNames: ['*'] },
   { namespaces: { matchExpressions: [{ key: 'a', operator: 'Like' }] } },
 );
 
@@ -100,10 +116,13 @@ const ingress: fc.Arbitrary<ClusterNetworkPolicyIngressRule> = fc.record(
 const egress: fc.Arbitrary<ClusterNetworkPolicyEgressRule> = fc.record(
   {
     ...common,
-    to: fc.array(mostly<ClusterNetworkPolicyPeer>(fc.oneof(subject, networks), strange), {
-      minLength: 1,
-      maxLength: 2,
-    }),
+    to: fc.array(
+      mostly<ClusterNetworkPolicyPeer>(fc.oneof(subject, subject, networks, networks, nodes, domainNames), strange),
+      {
+        minLength: 1,
+        maxLength: 2,
+      },
+    ),
   },
   { requiredKeys: ['action', 'to'] },
 );
@@ -119,7 +138,57 @@ export const randomClusterPolicy: fc.Arbitrary<ClusterNetworkPolicy> = fc
   })
   .map(({ index, ...spec }) => clusterPolicyObject(`cnp${index}`, spec));
 
+const zone = fc.constantFrom<Record<string, string>[]>({ zone: 'a' }, { zone: 'b' }, {});
+/** The nodes of the random pods, and one without pods; some of their addresses are probed, one may be a pod's. */
+const nodeAddresses = [
+  ['n1', '172.18.0.1', 'fd00:18::1'],
+  ['n2', '172.18.0.2', 'fd00:18::2'],
+  ['n3', '10.9.9.9', 'fd00::99'],
+] as const;
+
+export const randomNode: fc.Arbitrary<Node> = fc
+  .record({
+    which: fc.constantFrom(...nodeAddresses),
+    labels: zone,
+    odd: mostly(fc.constant(''), fc.constant('10.0.0.9')),
+  })
+  .map(({ which: [name, ...addresses], labels, odd }) => {
+    const node = nodeObject(name, odd ? [...addresses, odd] : addresses);
+    return { ...node, metadata: { ...node.metadata, labels } };
+  });
+export const randomNodes = fc
+  .array(randomNode, { minLength: 2, maxLength: 6, size: 'max' })
+  .map((all) => [...new Map(all.map((each) => [each.metadata.name, each])).values()]);
+
+/** What DNS answers have given: names of addresses outside, sometimes of a node's or a pod's. */
+export const randomDomainNames: fc.Arbitrary<ReadonlyMap<string, readonly string[]>> = fc
+  .array(
+    fc.tuple(
+      fc.constantFrom('192.0.2.7', '192.0.2.8', '2001:db8::1', '172.18.0.2', '10.0.0.3'),
+      fc.uniqueArray(
+        fc.constantFrom('example.com', 'www.example.com', 'a.b.example.com', 'myexample.com', 'other.net'),
+        {
+          minLength: 1,
+          maxLength: 2,
+        },
+      ),
+    ),
+    { maxLength: 4 },
+  )
+  .map((entries) => new Map(entries));
+
 /** Each name once. */
 export const randomClusterPolicies = fc
   .array(randomClusterPolicy, { minLength: 1, maxLength: 6, size: 'max' })
   .map((all) => [...new Map(all.map((each) => [each.metadata.name, each])).values()]);
+
+/** All that decides about packets. */
+export const randomState: fc.Arbitrary<RandomCluster & Required<ClusterState>> = fc
+  .record({
+    cluster: randomCluster,
+    // Half of the states without them: there NetworkPolicies have the only word.
+    clusterPolicies: fc.oneof(fc.constant<ClusterNetworkPolicy[]>([]), randomClusterPolicies),
+    nodes: randomNodes,
+    domainNames: randomDomainNames,
+  })
+  .map(({ cluster, ...others }) => ({ ...cluster, ...others }));

@@ -204,8 +204,8 @@ export const randomPolicy = fc
 
 /** Addresses that packets come from and go to: of pods, of nobody, of the world. */
 export const packetAddresses: readonly (readonly string[])[] = [
-  [...Array.from({ length: 9 }, (_, i) => `10.0.0.${i + 1}`), '192.0.2.7', '192.0.2.8', '10.9.9.9'],
-  [...Array.from({ length: 9 }, (_, i) => `fd00::${i + 1}`), 'fd00::99', '2001:db8::1'],
+  [...Array.from({ length: 9 }, (_, i) => `10.0.0.${i + 1}`), '192.0.2.7', '192.0.2.8', '10.9.9.9', '172.18.0.2'],
+  [...Array.from({ length: 9 }, (_, i) => `fd00::${i + 1}`), 'fd00::99', '2001:db8::1', 'fd00:18::1'],
 ];
 
 export const packetPorts: readonly (readonly [protocol: string, number: number, dport: number])[] = [

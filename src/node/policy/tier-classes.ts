@@ -8,11 +8,11 @@ import { cidrSize, ipToBigInt } from '../../base/ip.ts';
 import { formatAddressRange } from './blocks.ts';
 import type { Direction } from './compile.ts';
 import type { CompiledClusterPolicy, Tier, TierRule } from './compile-cluster.ts';
-import { formatClass, tierCodes } from './elements.ts';
+import { denyMark, formatClass, tierCodes } from './elements.ts';
 import type { Identity, PeerGroup } from './peers.ts';
 import type { NamedPort } from './pod-facts.ts';
 import { lastPort, type PortRange, portSet, protocols, unionPorts } from './ports.ts';
-import { type OrderedPorts, passAll, resolveOrder, type TierPorts } from './tier-ports.ts';
+import { type OrderedPorts, passAll, resolveOrder, type TierDecision, type TierPorts } from './tier-ports.ts';
 
 export interface TierClass {
   readonly key: string;
@@ -30,9 +30,10 @@ export interface TierClass {
   fixed: Map<string, TierElement>;
 }
 
-/** A rule with the groups of its peers. */
+/** A rule with the groups of its peers, and with who denies when it does. */
 export interface GroupedRule {
   readonly rule: TierRule;
+  readonly decision: TierDecision;
   readonly groups: readonly PeerGroup[];
   readonly everyone: boolean;
 }
@@ -64,8 +65,8 @@ export function namedPortsUsed(
   return ports.filter(({ name }) => used.has(name));
 }
 
-function portsOf({ rule }: GroupedRule, named: readonly NamedPort[]): OrderedPorts {
-  const { ports, names, verdict } = rule;
+function portsOf({ rule, decision: verdict }: GroupedRule, named: readonly NamedPort[]): OrderedPorts {
+  const { ports, names } = rule;
   if (names.length === 0) return { ports, verdict };
   const ranges = names.flatMap(({ name, protocol }) =>
     named
@@ -97,8 +98,9 @@ export function pairElements(each: TierClass, identity: number, ports: TierPorts
   return elements;
 }
 
-function code(verdict: keyof typeof tierCodes): string {
-  return String(tierCodes[verdict]);
+function code(decision: TierDecision): string {
+  if (decision === 'accept' || decision === 'pass') return String(tierCodes[decision]);
+  return String(denyMark(Number(decision.slice('deny '.length))));
 }
 
 /** What holds for addresses that are no pod's that is known: identity 0 as a sender, networks as destinations. */

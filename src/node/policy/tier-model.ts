@@ -2,19 +2,13 @@
  * The model's part for ClusterNetworkPolicy: policies and the pods' facts in, elements of the tiers' maps out, kept up to date
  * change by change. `PolicyModel` owns it and says when a pod, a group of peers or an address changes.
  */
-import { cidrContains, type IpAddress } from '../../base/ip.ts';
 import type { Labels } from '../../kube/selectors.ts';
 import type { ClusterNetworkPolicy } from '../../kube/types.ts';
+import type { AddressPeers } from './address-peers.ts';
 import type { Direction } from './compile.ts';
-import {
-  type CompiledClusterPolicy,
-  compileClusterPolicy,
-  inOrder,
-  type NetworkPeer,
-  selectsPod,
-  type Tier,
-} from './compile-cluster.ts';
-import type { Elements } from './elements.ts';
+import { type CompiledClusterPolicy, compileClusterPolicy, inOrder, selectsPod, type Tier } from './compile-cluster.ts';
+import type { Deniers } from './deniers.ts';
+import { denyMark, type Elements } from './elements.ts';
 import { Numbers } from './numbers.ts';
 import type { Identity, PeerGroup, PeerRegistry } from './peers.ts';
 import type { PodFacts } from './pod-facts.ts';
@@ -33,11 +27,13 @@ import { passAll } from './tier-ports.ts';
 export interface TierModelOptions {
   readonly elements: Elements;
   readonly peers: PeerRegistry;
+  readonly addressPeers: AddressPeers;
+  readonly deniers: Deniers;
   /** Policies changed: all local pods must be looked at again. */
   readonly onPolicies: () => void;
-  /** The networks that policies name changed: all addresses must be looked at again. */
-  readonly onNetworks: () => void;
 }
+
+const directions = ['ingress', 'egress'] as const satisfies readonly Direction[];
 
 export class TierModel {
   readonly #options: TierModelOptions;
@@ -46,8 +42,8 @@ export class TierModel {
   readonly #numbers = new Numbers();
   readonly #classesByPolicy = new Map<string, Set<TierClass>>();
   readonly #users = new Map<PeerGroup, Set<TierClass>>();
-  /** Every network of an egress rule. */
-  #networks: readonly NetworkPeer[] = [];
+  /** What stands for a policy in the marks of the packets that it denies. */
+  readonly #policyNumbers = new Numbers();
   readonly #dirtyClasses = new Set<TierClass>();
   readonly #dirtyPairs = new Map<TierClass, Set<Identity>>();
 
@@ -57,29 +53,29 @@ export class TierModel {
 
   setPolicy(policy: ClusterNetworkPolicy): CompiledClusterPolicy {
     const compiled = compileClusterPolicy(policy);
-    this.#policies.set(compiled.name, compiled);
-    this.#changed(compiled.name);
+    const { name } = compiled;
+    this.#policies.set(name, compiled);
+    const mark = String(denyMark(this.#policyNumbers.acquire(name)));
+    for (const direction of directions) this.#options.deniers.add(`tier_denied_${direction}`, mark, [name]);
+    this.#changed(name);
     return compiled;
   }
 
   deletePolicy(name: string): void {
-    if (this.#policies.delete(name)) this.#changed(name);
+    if (!this.#policies.delete(name)) return;
+    this.#changed(name);
+    const mark = String(denyMark(this.#policyNumbers.acquire(name)));
+    for (const direction of directions) this.#options.deniers.delete(`tier_denied_${direction}`, mark);
+    this.#policyNumbers.release(name);
   }
 
   #changed(name: string): void {
     for (const each of this.#classesByPolicy.get(name) ?? []) this.#dirtyClasses.add(each);
     this.#options.onPolicies();
     const peers = [...this.#policies.values()].flatMap(({ egress }) => egress.flatMap((rule) => rule.peers));
-    const networks = new Map(peers.flatMap((peer) => (peer.kind === 'network' ? [[peer.key, peer] as const] : [])));
-    const sorted = [...networks.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
-    if (sorted.map(({ key }) => key).join() === this.#networks.map(({ key }) => key).join()) return;
-    this.#networks = sorted;
-    this.#options.onNetworks();
-  }
-
-  /** The networks of policies that an address is in: they tell apart pods of equal labels. */
-  networksOf(address: IpAddress): string[] {
-    return this.#networks.filter(({ cidr }) => cidrContains(cidr, address)).map(({ key }) => key);
+    this.#options.addressPeers.setPeers(
+      peers.flatMap((peer) => (peer.kind === 'everyone' || peer.kind === 'pods' ? [] : [peer])),
+    );
   }
 
   /** The class of a local pod; counted until it is released. */
@@ -142,7 +138,9 @@ export class TierModel {
     each.rules = each.policies.flatMap((name) =>
       (this.#policies.get(name)?.[each.direction] ?? []).map((rule): GroupedRule => {
         const groups = rule.peers.flatMap((peer) => (peer.kind === 'everyone' ? [] : [this.#use(peer, each)]));
-        return { rule, groups, everyone: rule.peers.some(({ kind }) => kind === 'everyone') };
+        const decision =
+          rule.verdict === 'deny' ? (`deny ${this.#policyNumbers.acquire(name)}` as const) : rule.verdict;
+        return { rule, decision, groups, everyone: rule.peers.some(({ kind }) => kind === 'everyone') };
       }),
     );
     // The order may have changed: everything that was or is met.

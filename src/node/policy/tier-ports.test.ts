@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { anyPorts, type PortRange, type PortSet, portSet } from './ports.ts';
-import { type OrderedPorts, resolveOrder, type TierVerdict } from './tier-ports.ts';
+import { type OrderedPorts, resolveOrder, type TierDecision } from './tier-ports.ts';
 
 const edge = fc.constantFrom(0, 1, 2, 3, 79, 80, 81, 65534, 65535);
 const range = fc
@@ -13,12 +13,12 @@ const ports: fc.Arbitrary<PortSet> = fc.oneof(
   { weight: 4, arbitrary: fc.array(range, { maxLength: 3 }).map(portSet) },
 );
 const rules: fc.Arbitrary<OrderedPorts[]> = fc.array(
-  fc.record({ ports, verdict: fc.constantFrom<TierVerdict[]>('accept', 'deny', 'pass') }),
+  fc.record({ ports, verdict: fc.constantFrom<TierDecision[]>('accept', 'deny 20', 'deny 21', 'pass') }),
   { maxLength: 6 },
 );
 
 /** The first rule that matches, asked one by one. */
-function slowly(all: readonly OrderedPorts[], protocol: string, port: number): TierVerdict {
+function slowly(all: readonly OrderedPorts[], protocol: string, port: number): TierDecision {
   const first = all.find(
     (each) =>
       each.ports.any ||
@@ -41,10 +41,10 @@ test('one verdict for each port is the first matching rule’s', () => {
 
 test('equal verdicts have equal keys, however they came about', () => {
   const tcp = (from: number, to: number) => portSet([{ protocol: 'tcp', from, to }]);
-  const one = resolveOrder([{ ports: tcp(1, 100), verdict: 'deny' }]);
+  const one = resolveOrder([{ ports: tcp(1, 100), verdict: 'deny 20' }]);
   const two = resolveOrder([
-    { ports: tcp(1, 50), verdict: 'deny' },
-    { ports: tcp(40, 100), verdict: 'deny' },
+    { ports: tcp(1, 50), verdict: 'deny 20' },
+    { ports: tcp(40, 100), verdict: 'deny 20' },
     { ports: tcp(60, 70), verdict: 'accept' },
     { ports: anyPorts, verdict: 'pass' },
   ]);

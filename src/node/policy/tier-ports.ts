@@ -4,17 +4,20 @@
  */
 import { lastPort, type PortRange, type PortSet, type Protocol, protocols } from './ports.ts';
 
+/** What a rule says. */
 export type TierVerdict = 'accept' | 'deny' | 'pass';
+/** The same in a class, where it is known which policy (by its number) denies: packets are counted for it. */
+export type TierDecision = 'accept' | 'pass' | `deny ${number}`;
 
 export interface OrderedPorts {
   readonly ports: PortSet;
-  readonly verdict: TierVerdict;
+  readonly verdict: TierDecision;
 }
 
 interface Segment {
   readonly from: number;
   readonly to: number;
-  readonly verdict: TierVerdict;
+  readonly verdict: TierDecision;
 }
 
 /**
@@ -25,8 +28,8 @@ export interface TierPorts {
   /** Equal for equal verdicts; '' when all passes. */
   readonly key: string;
   /** What protocols without ports get, and every port that `exceptions` do not name. */
-  readonly rest: TierVerdict;
-  readonly exceptions: readonly (PortRange & { readonly verdict: TierVerdict })[];
+  readonly rest: TierDecision;
+  readonly exceptions: readonly (PortRange & { readonly verdict: TierDecision })[];
 }
 
 export const passAll: TierPorts = { key: '', rest: 'pass', exceptions: [] };
@@ -35,7 +38,7 @@ const all: readonly Protocol[] = Object.keys(protocols) as Protocol[];
 
 export function resolveOrder(rules: readonly OrderedPorts[]): TierPorts {
   const decided = new Map<Protocol, Segment[]>(all.map((protocol) => [protocol, []]));
-  let rest: TierVerdict | undefined;
+  let rest: TierDecision | undefined;
   for (const { ports, verdict } of rules) {
     const ranges = ports.any ? all.map((protocol): PortRange => ({ protocol, from: 0, to: lastPort })) : ports.ranges;
     for (const range of ranges) claim(decided.get(range.protocol)!, range, verdict);
@@ -48,7 +51,7 @@ export function resolveOrder(rules: readonly OrderedPorts[]): TierPorts {
 }
 
 /** Adds the parts of the range that are free. Segments are kept in order. */
-function claim(segments: Segment[], { from, to }: PortRange, verdict: TierVerdict): void {
+function claim(segments: Segment[], { from, to }: PortRange, verdict: TierDecision): void {
   const free: Segment[] = [];
   let next = from;
   for (const segment of segments) {
@@ -62,7 +65,7 @@ function claim(segments: Segment[], { from, to }: PortRange, verdict: TierVerdic
   segments.sort((a, b) => a.from - b.from);
 }
 
-function render(decided: ReadonlyMap<Protocol, readonly Segment[]>, rest: TierVerdict): TierPorts {
+function render(decided: ReadonlyMap<Protocol, readonly Segment[]>, rest: TierDecision): TierPorts {
   const exceptions = all.flatMap((protocol) =>
     joined(decided.get(protocol)!)
       .filter(({ verdict }) => verdict !== rest)
