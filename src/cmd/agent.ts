@@ -77,6 +77,8 @@ const KUBELET_PORT = 10250;
 /** UDP: other nodes' agents ask how new the Service rules are. */
 const SYNC_PORT = 10250;
 const LEAK_CHECK_MS = 60_000;
+/** A pod's start takes less between two of its events. */
+const EVENTS_LULL_MS = 300;
 const RETRY_MS = 200;
 
 export function runAgent(options: AgentOptions): Promise<void> {
@@ -90,7 +92,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   const client = HttpClient.fromKubeconfig(options.kubeconfig, `podwire-agent/${nodeName}`);
   const hasClusterPolicies = await servesClusterPolicies(client, log, signal);
   const informers = createInformers(client, log, nodeName, hasClusterPolicies);
-  const events = new EventRecorder({ client, component: 'kubelet', host: nodeName, log });
+  const events = new EventRecorder({ client, component: 'kubelet', host: nodeName, log, lullMs: EVENTS_LULL_MS });
 
   // A packet out of the window of a busy connection must not make the node send a reset (kubernetes/kubernetes#94861).
   writeSysctl(undefined, 'net.netfilter.nf_conntrack_tcp_be_liberal', 1);

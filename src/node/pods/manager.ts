@@ -5,7 +5,8 @@
  * How a container's end is noticed: containerd's event stream tells at once (a few milliseconds to the API's status). The
  * stream may lose events, so everything is listed each 10 s as well, and each second while the stream is down.
  */
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, systemClock, type Timer } from '../../base/clock.ts';
 import { codeOf, messageOf } from '../../base/errors.ts';
@@ -186,7 +187,7 @@ export class PodManager implements Startable, PodStreams {
       logsDir: dirs.logs,
       clusterDns: options.clusterDns,
       clusterDomain: options.clusterDomain,
-      nodeResolver: async () => parseResolvConf(await readIfAny(options.resolvConf ?? '/etc/resolv.conf')),
+      nodeResolver: () => parseResolvConf(readIfAny(options.resolvConf ?? '/etc/resolv.conf')),
       nodeHostsFile: () => readIfAny(options.hostsFile ?? '/etc/hosts'),
       networkReady: options.networkReady,
       cgroupParent: options.cgroupParent ?? (() => undefined),
@@ -398,9 +399,9 @@ function orphan({ namespace, name, uid }: PodIdentity): Pod {
   return { apiVersion: 'v1', kind: 'Pod', metadata, spec: { containers: [] } };
 }
 
-async function readIfAny(path: string): Promise<string> {
+function readIfAny(path: string): string {
   try {
-    return await readFile(path, 'utf8');
+    return readFileSync(path, 'utf8');
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return '';
     throw error;

@@ -40,8 +40,8 @@ export interface WorkerContext {
   readonly clusterDns: readonly string[];
   readonly clusterDomain: string;
   /** The node's own resolver and hosts file, read anew for each pod. */
-  readonly nodeResolver: () => Promise<DnsConfig>;
-  readonly nodeHostsFile: () => Promise<string>;
+  readonly nodeResolver: () => DnsConfig;
+  readonly nodeHostsFile: () => string;
   readonly networkReady: () => boolean;
   readonly cgroupParent: (pod: Pod) => string | undefined;
   /** Removes what the runtime leaves behind of a pod's cgroup. */

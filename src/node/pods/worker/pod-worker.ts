@@ -10,7 +10,7 @@
 import type { Timer } from '../../../base/clock.ts';
 import { isAbort, messageOf } from '../../../base/errors.ts';
 import type { corev1, Pod, PodStatus } from '../../../kube/types.ts';
-import type { Container, PodSandbox, PodSandboxConfig } from '../cri/types.ts';
+import type { Container, PodSandbox } from '../cri/types.ts';
 import { computeActions, type Kill } from '../state/actions.ts';
 import { allContainers, findContainer, initContainers } from '../state/containers.ts';
 import {
@@ -39,7 +39,7 @@ import { PodFiles } from './pod-files.ts';
 import { PodProbes } from './pod-probes.ts';
 import { PodSandboxes } from './pod-sandbox.ts';
 import { RuntimeView } from './runtime-view.ts';
-import { StatusWriter } from './status-writer.ts';
+import { StatusWriter, type Urgency } from './status-writer.ts';
 import { terminationMessage } from './termination-message.ts';
 
 export interface PodWorkerOptions {
@@ -75,7 +75,6 @@ export class PodWorker {
   /** Ends what a start waits for, once the pod is to end. */
   readonly #ending = new AbortController();
   #pod: Pod;
-  #sandboxConfig: { attempt: number; config: PodSandboxConfig } | undefined;
   #running: Promise<void> | undefined;
   #dirty = false;
   #configChanged = false;
@@ -290,9 +289,9 @@ export class PodWorker {
     for (const container of inits.length ? inits.slice(0, 1) : pod.spec.containers)
       this.#starter.prepare(pod, container, this.#ending.signal);
     this.#files.prepare(pod);
-    this.#publish();
+    this.#publish(this.#view.current.containers.length ? 'now' : 'soon');
     const sandbox = await this.#sandboxes.create(pod);
-    await this.#files.writeHosts(pod, pod.spec.hostNetwork ? this.#context.hostIPs : sandbox.ips);
+    this.#files.writeHosts(pod, pod.spec.hostNetwork ? this.#context.hostIPs : sandbox.ips);
     return true;
   }
 
@@ -309,7 +308,7 @@ export class PodWorker {
       pod,
       container,
       sandbox,
-      sandboxConfig: await this.#configOf(sandbox.attempt),
+      sandboxConfig: this.#sandboxes.config(pod, sandbox.attempt),
       podIPs: this.#podIPs(),
       signal: this.#ending.signal,
     });
@@ -331,12 +330,6 @@ export class PodWorker {
       case 'interrupted':
         return false;
     }
-  }
-
-  async #configOf(attempt: number): Promise<PodSandboxConfig> {
-    if (this.#sandboxConfig?.attempt !== attempt)
-      this.#sandboxConfig = { attempt, config: await this.#sandboxes.config(this.#pod, attempt) };
-    return this.#sandboxConfig.config;
   }
 
   #podIPs(): readonly string[] {
@@ -429,7 +422,7 @@ export class PodWorker {
     this.#options.onGone();
   }
 
-  #publish(): void {
+  #publish(urgency: Urgency = 'now'): void {
     // What has ended stays as it was told when the runtime has lost its containers since.
     if (hasEnded(this.#pod) && !this.#view.current.containers.length) return;
     const status = buildPodStatus({
@@ -444,7 +437,7 @@ export class PodWorker {
       ...(this.#failure ? { failure: this.#failure } : {}),
     });
     this.#published = status;
-    this.#writer.write(this.#pod, status);
+    this.#writer.write(this.#pod, status, urgency);
   }
 
   async #collectGarbage(): Promise<void> {
