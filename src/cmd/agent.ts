@@ -15,6 +15,7 @@ import { createLogger, type Logger } from '../base/log.ts';
 import { EventRecorder } from '../kube/events.ts';
 import { HttpClient } from '../kube/http-client.ts';
 import { Informer } from '../kube/informer.ts';
+import { InformerView } from '../kube/informer-view.ts';
 import { apiPath, apiResources } from '../kube/names.ts';
 import { isNotFound } from '../kube/status.ts';
 import type { Node } from '../kube/types.ts';
@@ -91,7 +92,8 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   mkdirSync(state, { recursive: true });
   const client = HttpClient.fromKubeconfig(options.kubeconfig, `podwire-agent/${nodeName}`);
   const hasClusterPolicies = await servesClusterPolicies(client, log, signal);
-  const informers = createInformers(client, log, nodeName, hasClusterPolicies);
+  const informers = createInformers(client, log, hasClusterPolicies);
+  const ownPods = new InformerView(informers.pods, (pod) => pod.spec.nodeName === nodeName);
   const events = new EventRecorder({ client, component: 'kubelet', host: nodeName, log, lullMs: EVENTS_LULL_MS });
 
   // A packet out of the window of a busy connection must not make the node send a reset (kubernetes/kubernetes#94861).
@@ -157,7 +159,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     informers: {
       services: informers.services,
       endpointSlices: informers.slices,
-      pods: informers.ownPods,
+      pods: ownPods,
       nodes: informers.nodes,
     },
     nft: Nftables.open(),
@@ -201,7 +203,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     nodeName,
     nodeIPs: nodeIp,
     client,
-    podInformer: informers.ownPods,
+    podInformer: ownPods,
     serviceInformer: informers.services,
     log: log.child({ component: 'pods' }),
     runtime,
@@ -282,12 +284,11 @@ async function servesClusterPolicies(client: HttpClient, log: Logger, signal: Ab
   }
 }
 
-function createInformers(client: HttpClient, log: Logger, nodeName: string, hasClusterPolicies: boolean) {
+function createInformers(client: HttpClient, log: Logger, hasClusterPolicies: boolean) {
   const all = { client, log };
   return {
     nodes: new Informer('Node', all),
     pods: new Informer('Pod', all),
-    ownPods: new Informer('Pod', { ...all, fieldSelector: `spec.nodeName=${nodeName}` }),
     services: new Informer('Service', all),
     slices: new Informer('EndpointSlice', all),
     namespaces: new Informer('Namespace', all),

@@ -13,7 +13,7 @@ import { codeOf, messageOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Startable } from '../../base/startable.ts';
 import type { KubeClient } from '../../kube/client.ts';
-import type { Informer } from '../../kube/informer.ts';
+import type { Informer, InformerSource } from '../../kube/informer.ts';
 import type { Pod } from '../../kube/types.ts';
 import { parseResolvConf } from './config/network-files.ts';
 import { ConfigCache } from './config-cache.ts';
@@ -44,8 +44,8 @@ export interface PodManagerOptions {
   /** Both families, the preferred one first. */
   readonly nodeIPs: readonly string[];
   readonly client: KubeClient;
-  /** With field selector spec.nodeName=<nodeName>. */
-  readonly podInformer: Informer<'Pod'>;
+  /** Of this node's pods. */
+  readonly podInformer: InformerSource<Pod>;
   readonly serviceInformer: Informer<'Service'>;
   readonly log: Logger;
   readonly runtime: CriRuntime;
