@@ -74,6 +74,8 @@ export interface AgentOptions {
 
 /** As the runtime sees the CNI socket: /run is the node's own there. */
 const CNI_SOCKET_INSIDE = '/run/podwire-cni.sock';
+/** How container runtimes name a pod's interface. */
+const POD_INTERFACE = 'eth0';
 const KUBELET_PORT = 10250;
 /** UDP: other nodes' agents ask how new the Service rules are. */
 const SYNC_PORT = 10250;
@@ -215,6 +217,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     clusterDns: options.clusterDns,
     clusterDomain: options.clusterDomain,
     networkReady: () => networkReady,
+    addressesOf: (containerId) => ipam.get({ containerId, ifname: POD_INTERFACE })?.addresses,
     cgroupParent: (pod) => `${options.cgroupParent}/pod${pod.metadata.uid}`,
     tokens: { requestToken: (request) => requestToken(client, request) },
     registries: 'reachable',

@@ -57,6 +57,8 @@ export interface PodManagerOptions {
   readonly clusterDns: readonly string[];
   readonly clusterDomain: string;
   readonly networkReady: () => boolean;
+  /** The addresses that this node's network plugin has given to a sandbox: saves a question to the runtime. */
+  readonly addressesOf?: (sandboxId: string) => readonly string[] | undefined;
   readonly cgroupParent?: (pod: Pod) => string | undefined;
   readonly tokens?: TokenSource;
   /** Whether image registries can be reached; default isolated. */
@@ -190,6 +192,7 @@ export class PodManager implements Startable, PodStreams {
       nodeResolver: () => parseResolvConf(readIfAny(options.resolvConf ?? '/etc/resolv.conf')),
       nodeHostsFile: () => readIfAny(options.hostsFile ?? '/etc/hosts'),
       networkReady: options.networkReady,
+      addressesOf: options.addressesOf ?? (() => undefined),
       cgroupParent: options.cgroupParent ?? (() => undefined),
       removeCgroup: (parent) => removeCgroup(parent),
       beforeStop: options.beforeStop ?? (async () => {}),

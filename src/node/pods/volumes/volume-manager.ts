@@ -78,7 +78,7 @@ export class VolumeManager {
     const tokens = await this.#tokens.forVolume(context.pod, volume);
     const payload = buildPayload(volume, { ...context, tokens });
     if (!payload) throw new ContainerConfigError(unsupportedMessage(volume));
-    await writeAtomically(folder, payload, fsGroup === undefined ? {} : { fsGroup });
+    writeAtomically(folder, payload, fsGroup === undefined ? {} : { fsGroup });
     return folder;
   }
 

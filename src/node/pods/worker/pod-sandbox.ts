@@ -59,7 +59,8 @@ export class PodSandboxes {
     mkdirSync(config.logDirectory, { recursive: true, mode: 0o755 });
     try {
       const id = await this.#context.runtime.runPodSandbox(config);
-      const record = await this.#view.sandbox(id);
+      const ips = pod.spec.hostNetwork ? [] : this.#context.addressesOf(id);
+      const record = ips ? this.#view.sandboxMade(id, attempt, ips) : await this.#view.sandbox(id);
       if (!record) throw new CriError('RunPodSandbox', 'NOT_FOUND', 'the sandbox vanished when it was made');
       return record;
     } catch (error) {
