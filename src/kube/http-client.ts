@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
+import { createSecureContext } from 'node:tls';
 import type { DeleteOptions, KubeClient, ListOptions, ObjectList, PatchOptions, WatchOptions } from './client.ts';
 import { type ClusterAccess, readKubeconfig } from './kubeconfig.ts';
 import { type ApiResource, apiPath, apiResources, apiVersionOf, type NamespacedName } from './names.ts';
@@ -28,7 +29,7 @@ export interface HttpClientOptions {
  * Connections for requests; what is asked beyond waits its turn. A handshake costs both sides more than most requests do, so
  * a crowd of requests is done sooner by few connections.
  */
-const MAX_REQUEST_CONNECTIONS = 8;
+const MAX_REQUEST_CONNECTIONS = 4;
 
 interface Request {
   readonly method: string;
@@ -50,9 +51,10 @@ export class HttpClient implements KubeClient {
     this.#options = options;
     this.#base = new URL(options.access.server);
     const { ca, cert, key } = options.access;
-    const tls = { ca, cert, key, minVersion: 'TLSv1.2' as const };
-    this.#requests = new Agent({ ...tls, keepAlive: true, maxSockets: MAX_REQUEST_CONNECTIONS });
-    this.#watches = new Agent(tls);
+    // One for all: without it each connection makes its own, of about 1 MB and 1 ms.
+    const secureContext = createSecureContext({ ca, cert, key, minVersion: 'TLSv1.2' });
+    this.#requests = new Agent({ secureContext, keepAlive: true, maxSockets: MAX_REQUEST_CONNECTIONS });
+    this.#watches = new Agent({ secureContext });
   }
 
   /** From the current context of a kubeconfig file. */
