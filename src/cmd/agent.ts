@@ -42,6 +42,7 @@ import { PodManager } from '../node/pods/manager.ts';
 import { NodeRegistration } from '../node/pods/node-registration.ts';
 import { nodeResources } from '../node/pods/node-resources.ts';
 import { KubeletServer } from '../node/pods/streaming/kubelet-server.ts';
+import { isInMemory } from '../node/pods/volumes/memory-folder.ts';
 import { ProcessMounts } from '../node/pods/volumes/mounts.ts';
 import type { TokenRequest } from '../node/pods/volumes/tokens.ts';
 import { PolicyController } from '../node/policy/controller.ts';
@@ -81,7 +82,7 @@ const KUBELET_PORT = 10250;
 const SYNC_PORT = 10250;
 const LEAK_CHECK_MS = 60_000;
 /** A pod's start takes less between two of its events. */
-const EVENTS_LULL_MS = 300;
+const EVENTS_LULL_MS = 200;
 const RETRY_MS = 200;
 
 export function runAgent(options: AgentOptions): Promise<void> {
@@ -212,7 +213,11 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     runtimeEvents: new ContainerdEvents(options.criSocket, log),
     events,
     resources,
-    dirs: { pods: join(state, 'pods'), logs: join(state, 'logs') },
+    dirs: {
+      pods: join(state, 'pods'),
+      logs: join(state, 'logs'),
+      ...(isInMemory(join(state, 'memory')) ? { memory: join(state, 'memory') } : {}),
+    },
     mounts: new ProcessMounts(containerdPid),
     clusterDns: options.clusterDns,
     clusterDomain: options.clusterDomain,

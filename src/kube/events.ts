@@ -30,7 +30,7 @@ export interface EventRecorderOptions {
   /** Events waiting to be written; default 1000. */
   readonly maxQueued?: number;
   /**
-   * Events are written when none has come for so long, milliseconds, or ten times as long after the first: what they tell of
+   * Events are written when none has come for so long, milliseconds, or five times as long after the first: what they tell of
    * (a pod's start) is over by then and does not compete with their writing. A warning ends the wait. Default 0: at once.
    */
   readonly lullMs?: number;
@@ -125,7 +125,7 @@ export class EventRecorder {
 
   async #lull(): Promise<void> {
     const { lullMs = 0 } = this.#options;
-    const latest = this.#clock.now() + 10 * lullMs;
+    const latest = this.#clock.now() + 5 * lullMs;
     const isOver = () => this.#queue.some(({ type }) => type === 'Warning');
     for (
       let left = lullMs;

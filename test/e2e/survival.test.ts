@@ -271,12 +271,7 @@ test('a silent agent: NotReady, its endpoints leave; back again when it speaks',
       (status) => status === 'Unknown',
       60_000,
     );
-    await eventually(
-      'its endpoint leaves',
-      readyWebPods,
-      (pods) => pods.join() === 'web-1',
-      60_000,
-    );
+    await eventually('its endpoint leaves', readyWebPods, (pods) => pods.join() === 'web-1', 60_000);
     assert.match((await kubectl(['get', 'node', 'node-2'])).stdout, /NotReady/);
     // A busy machine may starve the other agent as well for so long: then its endpoint comes back.
     await eventually(

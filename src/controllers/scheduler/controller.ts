@@ -24,7 +24,7 @@ const workers = 16;
 /** Pods that fit nowhere are tried again at most this often. */
 const retryIntervalMs = 50;
 /** What was bound starts meanwhile undisturbed. */
-const eventsLullMs = 300;
+const eventsLullMs = 200;
 
 export class Scheduler implements Startable {
   readonly #context: ControllerContext;

@@ -52,7 +52,12 @@ export interface PodManagerOptions {
   readonly runtimeEvents: RuntimeEvents;
   readonly events: EventSink;
   readonly resources: NodeResources;
-  readonly dirs: { readonly pods: string; readonly logs: string };
+  readonly dirs: {
+    readonly pods: string;
+    readonly logs: string;
+    /** For Secrets, where there is one in memory. */
+    readonly memory?: string;
+  };
   readonly mounts: VolumeMounts;
   readonly clusterDns: readonly string[];
   readonly clusterDomain: string;
@@ -178,7 +183,13 @@ export class PodManager implements Startable, PodStreams {
       client,
       runtime,
       images: new ImageManager({ runtime, clock, registries: options.registries ?? 'isolated' }),
-      volumes: new VolumeManager({ podsDir: dirs.pods, mounts, clock, ...(tokens ? { tokens } : {}) }),
+      volumes: new VolumeManager({
+        podsDir: dirs.pods,
+        ...(dirs.memory ? { memoryDir: dirs.memory } : {}),
+        mounts,
+        clock,
+        ...(tokens ? { tokens } : {}),
+      }),
       config,
       services: serviceInformer,
       servicesSynced: serviceInformer.start(signal).catch(() => {}),

@@ -12,6 +12,7 @@ import { mountPoints } from './mounts.ts';
 import { buildPayload, checkRelativePath, type Payload } from './payload.ts';
 import { checkSubPath, resolveSubPath } from './sub-path.ts';
 import { TokenCache } from './tokens.ts';
+import { VolumeManager } from './volume-manager.ts';
 
 async function folderOf(t: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'podwire-volumes-'));
@@ -205,4 +206,35 @@ test('tokens: asked for once, again before they run out, an old one when the ser
   away = false;
   assert.equal(await token(), 't2');
   await assert.rejects(new TokenCache(undefined, clock).forVolume(pod, volume), /cannot get service account tokens/);
+});
+
+test('Secrets lie in the folder in memory, ConfigMaps do not; both go with the pod', async (t) => {
+  const folder = await folderOf(t);
+  const podsDir = join(folder, 'pods');
+  const memoryDir = join(folder, 'memory');
+  const mounts = { tmpfs: async () => {}, unmount: async () => {} };
+  const manager = new VolumeManager({ podsDir, memoryDir, mounts, clock: new FakeClock() });
+  const names = ['plain', 'hidden', 'both'];
+  const volumes = [
+    { name: 'plain', configMap: { name: 'cm' } },
+    { name: 'hidden', secret: { secretName: 's' } },
+    { name: 'both', projected: { sources: [{ secret: { name: 's' } }] } },
+  ];
+  const volumeMounts = names.map((name) => ({ name, mountPath: `/${name}` }));
+  const paths = await manager.setUp({
+    pod: { ...pod, spec: { containers: [{ name: 'c', volumeMounts }], volumes } },
+    podIPs: [],
+    hostIPs: [],
+    allocatable: {},
+    configMap: () => configMap,
+    secret: () => secret,
+  });
+  const places = names.map((name) => paths.get(name)!.slice(folder.length).split('/')[1]);
+  assert.deepEqual(places, ['pods', 'memory', 'memory']);
+  assert.equal(await readFile(join(paths.get('hidden')!, 'key'), 'utf8'), 'hidden');
+  assert.deepEqual(await manager.podsOnDisk(), ['u']);
+  await rm(podsDir, { recursive: true });
+  assert.deepEqual(await manager.podsOnDisk(), ['u']);
+  await manager.tearDown('u');
+  assert.deepEqual(await manager.podsOnDisk(), []);
 });
