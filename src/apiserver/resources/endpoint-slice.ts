@@ -15,8 +15,8 @@ import {
 } from '../validation/field.ts';
 import { dns1123Subdomain, portNumber } from '../validation/names.ts';
 import { age } from './age.ts';
+import { ObjectReference } from './core-schema.ts';
 import { type Draftable, defineKind } from './kind.ts';
-import { ObjectReference } from './pod-spec.ts';
 
 type Draft = Draftable<EndpointSlice>;
 

@@ -6,8 +6,8 @@ import { object as define, int32, list, type Schema, string } from '../schema/sc
 import { type FieldError, invalid, required } from '../validation/field.ts';
 import { ipAddress, portNumber } from '../validation/names.ts';
 import { age } from './age.ts';
+import { ObjectReference } from './core-schema.ts';
 import { type Draftable, defineKind } from './kind.ts';
-import { ObjectReference } from './pod-spec.ts';
 
 const object = (name: string, fields: Readonly<Record<string, Schema>>) => define(`io.k8s.api.core.v1.${name}`, fields);
 

@@ -4,8 +4,8 @@ import { topLevel } from '../schema/meta.ts';
 import { object as define, int32, microTime, type Schema, string, time, use } from '../schema/schema.ts';
 import { type FieldError, invalid, notSupported } from '../validation/field.ts';
 import { age } from './age.ts';
+import { ObjectReference } from './core-schema.ts';
 import { type Draftable, defineKind } from './kind.ts';
-import { ObjectReference } from './pod-spec.ts';
 
 type Draft = Draftable<Event>;
 

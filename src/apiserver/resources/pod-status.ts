@@ -13,7 +13,7 @@ import {
   stringMap,
   time,
 } from '../schema/schema.ts';
-import { ResourceRequirements } from './pod-spec.ts';
+import { ResourceRequirements } from './pod-container-schema.ts';
 
 const object = (name: string, fields: Readonly<Record<string, Schema>>, description?: string): ObjectSchema =>
   define(`io.k8s.api.core.v1.${name}`, fields, description ? { description } : {});

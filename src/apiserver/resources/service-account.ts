@@ -3,8 +3,8 @@ import type { ServiceAccount } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
 import { boolean, list } from '../schema/schema.ts';
 import { age } from './age.ts';
+import { LocalObjectReference, ObjectReference } from './core-schema.ts';
 import { type Draftable, defineKind } from './kind.ts';
-import { LocalObjectReference, ObjectReference } from './pod-spec.ts';
 
 export const serviceAccount = defineKind<Draftable<ServiceAccount>>({
   group: '',
