@@ -18,13 +18,12 @@ import type { Pod } from '../../kube/types.ts';
 import { parseResolvConf } from './config/network-files.ts';
 import { ConfigCache } from './config-cache.ts';
 import type { CriRuntime, RuntimeEvents } from './cri/runtime.ts';
-import type { Container, PodSandbox } from './cri/types.ts';
 import { ImageManager } from './images/image-manager.ts';
 import { rotateLog } from './log-rotation.ts';
 import type { NodeResources } from './node-resources.ts';
 import { removeCgroup } from './pod-cgroups.ts';
 import { WorkerStreams } from './pod-streams.ts';
-import { identityOf, type PodIdentity } from './state/pod-runtime.ts';
+import { groupByPod, type Listing, orphan } from './runtime-listing.ts';
 import type {
   AttachOptions,
   ExecOptions,
@@ -379,38 +378,6 @@ export class PodManager implements Startable, PodStreams {
     await this.idle();
     this.#stopped.resolve();
   }
-}
-
-interface OfPod {
-  readonly identity: PodIdentity;
-  readonly sandboxes: PodSandbox[];
-  readonly containers: Container[];
-}
-
-/** By uid. */
-type Listing = ReadonlyMap<string, OfPod>;
-
-function groupByPod(sandboxes: readonly PodSandbox[], containers: readonly Container[]): Listing {
-  const pods = new Map<string, OfPod>();
-  const of = (labels: PodSandbox['labels']): OfPod | undefined => {
-    const identity = identityOf(labels);
-    if (!identity) return undefined;
-    let pod = pods.get(identity.uid);
-    if (!pod) {
-      pod = { identity, sandboxes: [], containers: [] };
-      pods.set(identity.uid, pod);
-    }
-    return pod;
-  };
-  for (const sandbox of sandboxes) of(sandbox.labels)?.sandboxes.push(sandbox);
-  for (const container of containers) of(container.labels)?.containers.push(container);
-  return pods;
-}
-
-/** Stands for the object of a pod that only the runtime knows: enough to take it down. */
-function orphan({ namespace, name, uid }: PodIdentity): Pod {
-  const metadata = { namespace, name, uid, resourceVersion: '0', creationTimestamp: new Date(0).toISOString() };
-  return { apiVersion: 'v1', kind: 'Pod', metadata, spec: { containers: [] } };
 }
 
 function readIfAny(path: string): string {
