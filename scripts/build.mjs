@@ -22,6 +22,9 @@ await build({
   target: 'node24',
   packages: 'external',
   define: { PODWIRE_BUNDLE: 'true' },
+  // The text stays in memory for as long as the process runs. Names stay: they are what a stack trace tells.
+  minifyWhitespace: true,
+  lineLimit: 160,
   legalComments: 'none',
 });
 mkdirSync(`${built}/native`, { recursive: true });

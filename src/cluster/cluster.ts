@@ -35,6 +35,9 @@ import { contextName, Supervisor } from './supervisor.ts';
 import { existingClusters, tearDown } from './teardown.ts';
 import { MAX_NODES, nodeAddresses } from './underlay.ts';
 
+/** A process that ends so often in a row while the cluster starts will not do better the next time. */
+const GIVE_UP_AFTER = 3;
+
 export interface ClusterOptions {
   /** Default "default". */
   readonly name?: string;
@@ -292,6 +295,8 @@ export class Cluster implements AsyncDisposable {
     const until = async (what: string, holds: () => Promise<boolean>) => {
       progress(`waiting for ${what}`);
       while (!(await holds().catch(() => false))) {
+        const broken = this.#supervisor?.processes.find(({ failures }) => failures >= GIVE_UP_AFTER);
+        if (broken) throw new UserError(`${what}: ${broken.name} ended ${broken.failures} times in a row`);
         if (systemClock.now() > deadline) throw new UserError(`${what}: not ready after ${timeoutMs / 1000} s`);
         await systemClock.sleep(15);
         signal?.throwIfAborted();
@@ -346,7 +351,7 @@ function splitTarget(target: string): { host: string; port: number } {
 function explain(error: unknown, supervisor: Supervisor): unknown {
   const troubled = supervisor.processes.filter((one) => one.lastExit !== undefined);
   if (troubled.length === 0 || !(error instanceof Error)) return error;
-  const [first] = troubled as [(typeof troubled)[number]];
+  const [first] = troubled.toSorted((a, b) => b.failures - a.failures) as [(typeof troubled)[number]];
   const lines = readFileSync(first.logFile, 'utf8').trim().split('\n').slice(-3).join(' | ');
   return new UserError(`${error.message}; ${first.name} ended with ${first.lastExit}: ${lines.slice(-600)}`, {
     cause: error,

@@ -63,6 +63,11 @@ export class ManagedProcess {
     return Math.max(0, this.#attempt - 1);
   }
 
+  /** How often in a row it ended before it had lived long enough to be taken as healthy. */
+  get failures(): number {
+    return this.#failures;
+  }
+
   /** How it ended the last time: "exit code 1", "signal SIGKILL". */
   get lastExit(): string | undefined {
     return this.#lastExit;

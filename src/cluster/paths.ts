@@ -38,6 +38,8 @@ export interface NodePaths {
   /** The agent's CNI socket as the host sees it; the runtime sees it at /run/podwire-cni.sock. */
   readonly cniSocket: string;
   readonly agent: string;
+  /** A tmpfs, for Secrets. */
+  readonly memory: string;
   readonly kubeconfig: string;
   readonly namespace: string;
   readonly log: (process: string) => string;
@@ -96,6 +98,7 @@ function nodePaths(state: string, run: string, node: string, namespace: string):
     cniConf: join(nodeState, 'cni', 'net.d'),
     cniSocket: join(nodeRun, 'podwire-cni.sock'),
     agent: join(nodeState, 'agent'),
+    memory: join(nodeState, 'agent', 'memory'),
     kubeconfig: join(run, 'nodes', node, 'kubeconfig'),
     namespace,
     log: (process) => join(state, 'log', `${node}-${process}.log`),

@@ -21,6 +21,7 @@ import { ensureAuthority, issueCertificate } from '../apiserver/pki.ts';
 import { cidrAddress, parseCidr } from '../base/ip.ts';
 import type { Logger } from '../base/log.ts';
 import { renderKubeconfig } from '../kube/kubeconfig.ts';
+import { mountTmpfs } from '../linux/mount.ts';
 import type { NetworkNamespace } from '../linux/netns.ts';
 import { closeFd, listenTcp, socketAddress } from '../linux/sockets.ts';
 import type { ClusterNetwork } from './cluster-network.ts';
@@ -171,7 +172,10 @@ export class Supervisor {
     const at = paths.node(node.name);
     const namespace = attachNamespace(paths, underlay, node.name, node.addresses);
     this.#namespaces.push(namespace);
-    for (const folder of [at.run, at.state, at.agent, at.cniBin, at.cniConf]) mkdirSync(folder, { recursive: true });
+    for (const folder of [at.run, at.state, at.agent, at.memory, at.cniBin, at.cniConf])
+      mkdirSync(folder, { recursive: true });
+    // Before containerd copies the mounts that it sees; root's alone, and gone with `tearDown`.
+    mountTmpfs(at.memory, { mode: 0o700 });
     const registryHost = apiServerUrl(
       serverAddresses(familiesOf(this.#options.description.ipFamily))[0]!,
       REGISTRY_PORT,

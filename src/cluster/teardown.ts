@@ -5,6 +5,7 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '../base/errors.ts';
+import { mountsUnder, unmount } from '../linux/mount.ts';
 import { NetworkNamespace } from '../linux/netns.ts';
 import { type ClusterPaths, clusterPaths, RUN_ROOT, STATE_ROOT } from './paths.ts';
 import { processesOf, recordedProcesses, removeCgroups, signalProcess, waitUntilGone } from './process-table.ts';
@@ -24,7 +25,7 @@ export function supervisorOf(paths: ClusterPaths): number | undefined {
 }
 
 /**
- * Ends every process of the cluster and removes its namespaces, control groups and files. The caller is spared, should it be
+ * Ends every process of the cluster and removes its namespaces, control groups, mounts and files. The caller is spared, should it be
  * the supervisor itself.
  */
 export async function tearDown(name: string): Promise<void> {
@@ -33,6 +34,7 @@ export async function tearDown(name: string): Promise<void> {
   await endProcesses(paths);
   removeNamespaces(paths);
   const busy = await removeControlGroups(paths);
+  for (const mount of mountsUnder(paths.state)) unmount(mount);
   rmSync(paths.run, { recursive: true, force: true });
   rmSync(paths.state, { recursive: true, force: true, maxRetries: 3 });
   for (const root of [RUN_ROOT, STATE_ROOT]) removeWhenEmpty(root);

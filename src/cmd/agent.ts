@@ -16,6 +16,7 @@ import type { ProxyMode } from '../cluster/proxy-mode.ts';
 import { EventRecorder } from '../kube/events.ts';
 import { HttpClient } from '../kube/http-client.ts';
 import { Informer } from '../kube/informer.ts';
+import { InformerView } from '../kube/informer-view.ts';
 import { apiPath, apiResources } from '../kube/names.ts';
 import { isNotFound } from '../kube/status.ts';
 import type { Node } from '../kube/types.ts';
@@ -42,6 +43,7 @@ import { PodManager } from '../node/pods/manager.ts';
 import { NodeRegistration } from '../node/pods/node-registration.ts';
 import { nodeResources } from '../node/pods/node-resources.ts';
 import { KubeletServer } from '../node/pods/streaming/kubelet-server.ts';
+import { isInMemory } from '../node/pods/volumes/memory-folder.ts';
 import { ProcessMounts } from '../node/pods/volumes/mounts.ts';
 import type { TokenRequest } from '../node/pods/volumes/tokens.ts';
 import { PolicyController } from '../node/policy/controller.ts';
@@ -76,10 +78,14 @@ export interface AgentOptions {
 
 /** As the runtime sees the CNI socket: /run is the node's own there. */
 const CNI_SOCKET_INSIDE = '/run/podwire-cni.sock';
+/** How container runtimes name a pod's interface. */
+const POD_INTERFACE = 'eth0';
 const KUBELET_PORT = 10250;
 /** UDP: other nodes' agents ask how new the Service rules are. */
 const SYNC_PORT = 10250;
 const LEAK_CHECK_MS = 60_000;
+/** A pod's start takes less between two of its events. */
+const EVENTS_LULL_MS = 200;
 const RETRY_MS = 200;
 
 export function runAgent(options: AgentOptions): Promise<void> {
@@ -92,8 +98,9 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   mkdirSync(state, { recursive: true });
   const client = HttpClient.fromKubeconfig(options.kubeconfig, `podwire-agent/${nodeName}`);
   const hasClusterPolicies = await servesClusterPolicies(client, log, signal);
-  const informers = createInformers(client, log, nodeName, hasClusterPolicies);
-  const events = new EventRecorder({ client, component: 'kubelet', host: nodeName, log });
+  const informers = createInformers(client, log, hasClusterPolicies);
+  const ownPods = new InformerView(informers.pods, (pod) => pod.spec.nodeName === nodeName);
+  const events = new EventRecorder({ client, component: 'kubelet', host: nodeName, log, lullMs: EVENTS_LULL_MS });
 
   // A packet out of the window of a busy connection must not make the node send a reset (kubernetes/kubernetes#94861).
   writeSysctl(undefined, 'net.netfilter.nf_conntrack_tcp_be_liberal', 1);
@@ -160,7 +167,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     informers: {
       services: informers.services,
       endpointSlices: informers.slices,
-      pods: informers.ownPods,
+      pods: ownPods,
       nodes: informers.nodes,
     },
     rules: await openRules(options.proxy),
@@ -205,18 +212,23 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     nodeName,
     nodeIPs: nodeIp,
     client,
-    podInformer: informers.ownPods,
+    podInformer: ownPods,
     serviceInformer: informers.services,
     log: log.child({ component: 'pods' }),
     runtime,
     runtimeEvents: new ContainerdEvents(options.criSocket, log),
     events,
     resources,
-    dirs: { pods: join(state, 'pods'), logs: join(state, 'logs') },
+    dirs: {
+      pods: join(state, 'pods'),
+      logs: join(state, 'logs'),
+      ...(isInMemory(join(state, 'memory')) ? { memory: join(state, 'memory') } : {}),
+    },
     mounts: new ProcessMounts(containerdPid),
     clusterDns: options.clusterDns,
     clusterDomain: options.clusterDomain,
     networkReady: () => networkReady,
+    addressesOf: (containerId) => ipam.get({ containerId, ifname: POD_INTERFACE })?.addresses,
     cgroupParent: (pod) => `${options.cgroupParent}/pod${pod.metadata.uid}`,
     tokens: { requestToken: (request) => requestToken(client, request) },
     registries: 'reachable',
@@ -286,12 +298,11 @@ async function servesClusterPolicies(client: HttpClient, log: Logger, signal: Ab
   }
 }
 
-function createInformers(client: HttpClient, log: Logger, nodeName: string, hasClusterPolicies: boolean) {
+function createInformers(client: HttpClient, log: Logger, hasClusterPolicies: boolean) {
   const all = { client, log };
   return {
     nodes: new Informer('Node', all),
     pods: new Informer('Pod', all),
-    ownPods: new Informer('Pod', { ...all, fieldSelector: `spec.nodeName=${nodeName}` }),
     services: new Informer('Service', all),
     slices: new Informer('EndpointSlice', all),
     namespaces: new Informer('Namespace', all),

@@ -7,8 +7,8 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { trimMalloc } from '../linux/malloc.ts';
 
-/** After the start, in milliseconds: by then everything has been listed once. */
-const SETTLED_MS = 2_000;
+/** After the start, in milliseconds: by then everything has been listed once, and nftables' contexts are freed. */
+const SETTLED_MS = 8_000;
 const CHECK_MS = 15_000;
 /** Share of one core below which a process counts as idle. */
 const IDLE_SHARE = 0.03;
@@ -28,7 +28,9 @@ export function giveIdleMemoryBack(signal: AbortSignal): void {
     const { user, system } = process.cpuUsage(before);
     before = process.cpuUsage();
     const isIdle = user + system < CHECK_MS * 1000 * IDLE_SHARE;
-    if (isIdle && process.memoryUsage.rss() > after + GROWTH_BYTES) collect();
+    if (!isIdle) return;
+    trimMalloc();
+    if (process.memoryUsage.rss() > after + GROWTH_BYTES) collect();
   }, CHECK_MS).unref();
   signal.addEventListener('abort', () => {
     clearTimeout(first);

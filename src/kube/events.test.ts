@@ -30,7 +30,7 @@ class EventSink {
   }
 }
 
-function setup(host?: string) {
+function setup(host?: string, lullMs?: number) {
   const sink = new EventSink();
   const clock = new FakeClock();
   const recorder = new EventRecorder({
@@ -39,6 +39,7 @@ function setup(host?: string) {
     log: silentLogger,
     clock,
     ...(host ? { host } : {}),
+    ...(lullMs ? { lullMs } : {}),
   });
   return { sink, clock, recorder };
 }
@@ -123,4 +124,31 @@ test('a name of the longest length still gives a valid event name', async () => 
   recorder.event(pod('x'.repeat(253)), 'Normal', 'Long', 'x');
   await recorder.flush();
   assert.equal(sink.list[0]!.metadata.name!.length, 253);
+});
+
+test('events wait for a lull, but not for ever, and warnings do not wait', async () => {
+  const { sink, clock, recorder } = setup(undefined, 100);
+  const record = (reason: string) => recorder.event(pod(), 'Normal', reason, reason);
+  record('First');
+  for (let i = 0; i < 4; i++) {
+    await clock.advance(80);
+    record(`More${i}`);
+  }
+  assert.equal(sink.list.length, 0);
+  await clock.advance(99);
+  assert.equal(sink.list.length, 0);
+  await clock.advance(1);
+  assert.equal(sink.list.length, 5);
+
+  for (let i = 0; i < 8; i++) {
+    record(`Never${i}`);
+    await clock.advance(80);
+  }
+  assert.ok(sink.list.length > 5, 'the longest wait is five lulls');
+  await clock.advance(1000);
+
+  const before = sink.list.length;
+  recorder.event(pod(), 'Warning', 'Bad', 'Bad');
+  await clock.advance(0);
+  assert.equal(sink.list.length, before + 1);
 });

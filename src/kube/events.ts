@@ -29,6 +29,11 @@ export interface EventRecorderOptions {
   readonly clock?: Clock;
   /** Events waiting to be written; default 1000. */
   readonly maxQueued?: number;
+  /**
+   * Events are written when none has come for so long, milliseconds, or five times as long after the first: what they tell of
+   * (a pod's start) is over by then and does not compete with their writing. A warning ends the wait. Default 0: at once.
+   */
+  readonly lullMs?: number;
 }
 
 /** Similar events within this window are folded into one after so many (client-go: 10 in 600 s). */
@@ -74,6 +79,7 @@ export class EventRecorder {
   readonly #buckets = new Map<string, Bucket>();
   readonly #queue: Occurrence[] = [];
   #writing: Promise<void> | undefined;
+  #recordedAt = 0;
   #sequence = 0;
 
   constructor(options: EventRecorderOptions) {
@@ -90,6 +96,7 @@ export class EventRecorder {
       this.#options.log.debug({ reason, object: about.name }, 'event dropped: too many are waiting');
       return;
     }
+    this.#recordedAt = occurrence.at;
     this.#queue.push(this.#folded(occurrence));
     this.#writing ??= this.#drain();
   }
@@ -102,14 +109,30 @@ export class EventRecorder {
   async #drain(): Promise<void> {
     // Let the caller's turn end first: recording must not run the client's code inside it.
     await Promise.resolve();
-    for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
-      try {
-        await this.#write(next);
-      } catch (error) {
-        this.#options.log.debug({ reason: next.reason, object: next.about.name, error }, `event: ${messageOf(error)}`);
+    while (this.#queue.length > 0) {
+      await this.#lull();
+      for (const next of this.#queue.splice(0)) {
+        try {
+          await this.#write(next);
+        } catch (error) {
+          const { reason, about } = next;
+          this.#options.log.debug({ reason, object: about.name, error }, `event: ${messageOf(error)}`);
+        }
       }
     }
     this.#writing = undefined;
+  }
+
+  async #lull(): Promise<void> {
+    const { lullMs = 0 } = this.#options;
+    const latest = this.#clock.now() + 5 * lullMs;
+    const isOver = () => this.#queue.some(({ type }) => type === 'Warning');
+    for (
+      let left = lullMs;
+      left > 0 && !isOver();
+      left = Math.min(latest, this.#recordedAt + lullMs) - this.#clock.now()
+    )
+      await this.#clock.sleep(left);
   }
 
   #allowed({ about, at }: Occurrence): boolean {

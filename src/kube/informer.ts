@@ -31,6 +31,12 @@ export interface Lister<T> {
   readonly size: number;
 }
 
+/** A copy that is kept true and tells of changes: an informer, or a view of one. */
+export interface InformerSource<T> extends Lister<T> {
+  start(signal: AbortSignal): Promise<void>;
+  addHandler(handler: InformerHandler<T>): () => void;
+}
+
 interface Index<T> {
   readonly valuesOf: (object: T) => readonly string[];
   readonly entries: Map<string, Map<string, T>>;
@@ -42,7 +48,7 @@ export interface InformerOptions extends ListOptions {
   readonly clock?: Clock;
 }
 
-export class Informer<K extends KindName> implements Lister<KindMap[K]>, Startable {
+export class Informer<K extends KindName> implements InformerSource<KindMap[K]>, Startable {
   readonly kind: K;
   readonly #options: InformerOptions;
   readonly #clock: Clock;

@@ -120,15 +120,19 @@ for (const [version, program] of [
         await ok('get nodes,services,ns --all-namespaces'),
         /node\/node-1[\s\S]*service\/kubernetes[\s\S]*namespace\/kube-system/,
       );
-      const described = await ok('describe pod pod-a');
-      for (const part of [
+      const parts = [
         /^Name:\s+pod-a$/m,
         /^Node:\s+node-\d\/172\.18\.0\.\d$/m,
         /^Status:\s+Running$/m,
         /Started container pod-a/,
         /Successfully assigned/,
-      ])
-        assert.match(described, part);
+      ];
+      // Events come a moment after what they tell of.
+      await eventually(
+        'describe',
+        () => ok('describe pod pod-a'),
+        (described) => parts.every((part) => part.test(described)),
+      );
       assert.match(await ok('describe node node-1'), /PodCIDR:\s+10\.244\./);
       assert.match(await ok('get events'), /Scheduled/);
       assert.match(await fails('get pod nobody'), /^Error from server \(NotFound\): pods "nobody" not found/);

@@ -160,11 +160,13 @@ describe('probes', () => {
     assert.equal(status(ready)?.restartCount, 0);
     await cluster.exec('lives', ['rm', '/tmp/alive']);
     await until('lives', 'is started again', (one) => status(one)?.restartCount === 1 && status(one)?.ready === true);
-    const events = await eventsOf('lives');
-    assert.ok(
-      events.some((event) => event.reason === 'Unhealthy' && /Liveness probe failed/.test(event.message ?? '')),
+    await eventually(
+      'the events',
+      () => eventsOf('lives'),
+      (events) =>
+        events.some((event) => event.reason === 'Unhealthy' && /Liveness probe failed/.test(event.message ?? '')) &&
+        events.some((event) => event.reason === 'Killing'),
     );
-    assert.ok(events.some((event) => event.reason === 'Killing'));
   });
 
   test('readiness by HTTP and TCP', async () => {
@@ -266,6 +268,8 @@ test('ConfigMaps, Secrets, the downward API, projected volumes and env', async (
   assert.match(await run('cat /all/labels'), /tier="front"/);
   assert.equal(await run('cat /one/colour'), 'blue');
   assert.notEqual((await cluster.exec('configured', 'echo x > /secret/password')).exitCode, 0);
+  for (const at of ['/secret', '/all', '/var/run/secrets/kubernetes.io/serviceaccount'])
+    assert.match(await run(`grep ' ${at} ' /proc/mounts`), / tmpfs /, `${at} is in memory`);
   // Limits, as the control groups of version 1 or 2 show them inside the container.
   const cgroups = await run(
     'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; echo; cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null',
@@ -356,10 +360,10 @@ describe('images', () => {
       (one) => status(one)?.state?.waiting?.reason === 'ImagePullBackOff',
     );
     assert.match(status(waiting)!.state!.waiting!.message!, /registry\.example\.org\/nobody\/has-this:1\.0/);
-    const events = await eventsOf('unknown');
-    assert.ok(
-      events.some((event) => event.reason === 'Failed' && /ErrImagePull/.test(event.message ?? '')),
-      JSON.stringify(events),
+    const events = await eventually(
+      'the event',
+      () => eventsOf('unknown'),
+      (events) => events.some((event) => event.reason === 'Failed' && /ErrImagePull/.test(event.message ?? '')),
     );
     assert.ok(
       events.some(

@@ -189,9 +189,12 @@ export class Handler {
   }
 }
 
+/** The reason is made once: an abort without one builds an exception with a stack for each request. */
+const CLOSED = new DOMException('the request is over', 'AbortError');
+
 function closedSignal(response: ServerResponse): AbortSignal {
   const controller = new AbortController();
-  response.once('close', () => controller.abort());
+  response.once('close', () => controller.abort(CLOSED));
   return controller.signal;
 }
 

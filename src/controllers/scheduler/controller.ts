@@ -23,6 +23,8 @@ const schedulerName = 'default-scheduler';
 const workers = 16;
 /** Pods that fit nowhere are tried again at most this often. */
 const retryIntervalMs = 50;
+/** What was bound starts meanwhile undisturbed. */
+const eventsLullMs = 200;
 
 export class Scheduler implements Startable {
   readonly #context: ControllerContext;
@@ -35,7 +37,7 @@ export class Scheduler implements Startable {
   constructor(context: ControllerContext) {
     const { client, log, clock, informers } = context;
     this.#context = context;
-    this.#events = new EventRecorder({ client, log, clock, component: schedulerName });
+    this.#events = new EventRecorder({ client, log, clock, component: schedulerName, lullMs: eventsLullMs });
     this.#queue = new WorkQueue({
       name: 'scheduler',
       log,

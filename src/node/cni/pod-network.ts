@@ -14,7 +14,7 @@
  */
 
 import { messageOf } from '../../base/errors.ts';
-import { familyOf, type IpAddress } from '../../base/ip.ts';
+import { familyOf } from '../../base/ip.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Startable } from '../../base/startable.ts';
 import { hasCode, isExists } from '../../linux/errors.ts';
@@ -25,6 +25,7 @@ import { ensureAntiSpoofing, type RuleWriter } from './anti-spoofing.ts';
 import type { AttachedPod, PodNetworkHook } from './hook.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { LinkReaper } from './link-reaper.ts';
+import { addResult, attachedPod, type PodReservation } from './pod-attachment.ts';
 import { checkPodLink } from './pod-check.ts';
 import {
   DYING_LINK_GROUP,
@@ -42,10 +43,6 @@ import {
   renderAlias,
 } from './pod-link.ts';
 import { type AddResult, CniError, CniErrorCode, type ValidAttachment } from './protocol.ts';
-
-export interface PodReservation extends LinkOwner {
-  readonly addresses: readonly IpAddress[];
-}
 
 /** What is needed of the node's IPAM (`Ipam` in node/ipam). */
 export interface PodAddresses {
@@ -381,25 +378,4 @@ export class PodNetwork implements Startable {
 function currentInode(): number {
   using ns = NetworkNamespace.current();
   return ns.inode;
-}
-
-function attachedPod(reservation: PodReservation, hostInterface: string): AttachedPod {
-  const { podNamespace, podName, podUid, addresses } = reservation;
-  return { namespace: podNamespace, name: podName, uid: podUid, ips: addresses, hostInterface };
-}
-
-function addResult(reservation: PodReservation, sandbox: string, hostInterface: string, mtu: number): AddResult {
-  const { ifname, addresses } = reservation;
-  const families = addresses.map(familyOf);
-  return {
-    interfaces: [
-      { name: hostInterface, mac: HOST_MAC, mtu },
-      { name: ifname, mac: podMac(addresses), mtu, sandbox },
-    ],
-    ips: addresses.map((address) => {
-      return { address: hostPrefix(address), gateway: GATEWAYS[familyOf(address)], interface: 1 };
-    }),
-    routes: families.map((family) => ({ dst: family === 4 ? '0.0.0.0/0' : '::/0', gw: GATEWAYS[family] })),
-    dns: {},
-  };
 }

@@ -347,6 +347,26 @@ test('a sandbox that cannot be made is told by an event and tried again', async 
   await lab.eventually('web', ready);
 });
 
+test('a start is told in one request; one that takes long is told meanwhile', async (t) => {
+  const lab = await Lab.start(t);
+  const writes = () => lab.client.writes.filter((write) => write === 'patch Pod default/web status').length;
+  await lab.create('web');
+  await lab.eventually('web', ready);
+  assert.equal(writes(), 1);
+
+  const held = Promise.withResolvers<void>();
+  lab.runtime.onCall = (operation) => (operation === 'RunPodSandbox' ? held.promise : undefined);
+  await lab.create('slow');
+  await until(() => lab.runtime.calls.filter((call) => call.startsWith('RunPodSandbox')).length > 1);
+  await lab.clock.advance(999);
+  assert.equal((await lab.get('slow')).status?.containerStatuses, undefined);
+  await lab.clock.advance(1);
+  const { status } = await lab.eventually('slow', (pod) => pod.status?.containerStatuses !== undefined);
+  assert.equal(status?.containerStatuses?.[0]?.state?.waiting?.reason, 'ContainerCreating');
+  held.resolve();
+  await lab.eventually('slow', ready);
+});
+
 test('a sandbox that dies is made anew', async (t) => {
   const lab = await Lab.start(t);
   await lab.create('web');

@@ -5,25 +5,25 @@
  * How a container's end is noticed: containerd's event stream tells at once (a few milliseconds to the API's status). The
  * stream may lose events, so everything is listed each 10 s as well, and each second while the stream is down.
  */
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, systemClock, type Timer } from '../../base/clock.ts';
 import { codeOf, messageOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Startable } from '../../base/startable.ts';
 import type { KubeClient } from '../../kube/client.ts';
-import type { Informer } from '../../kube/informer.ts';
+import type { Informer, InformerSource } from '../../kube/informer.ts';
 import type { Pod } from '../../kube/types.ts';
 import { parseResolvConf } from './config/network-files.ts';
 import { ConfigCache } from './config-cache.ts';
 import type { CriRuntime, RuntimeEvents } from './cri/runtime.ts';
-import type { Container, PodSandbox } from './cri/types.ts';
 import { ImageManager } from './images/image-manager.ts';
 import { rotateLog } from './log-rotation.ts';
 import type { NodeResources } from './node-resources.ts';
 import { removeCgroup } from './pod-cgroups.ts';
 import { WorkerStreams } from './pod-streams.ts';
-import { identityOf, type PodIdentity } from './state/pod-runtime.ts';
+import { groupByPod, type Listing, orphan } from './runtime-listing.ts';
 import type {
   AttachOptions,
   ExecOptions,
@@ -43,19 +43,26 @@ export interface PodManagerOptions {
   /** Both families, the preferred one first. */
   readonly nodeIPs: readonly string[];
   readonly client: KubeClient;
-  /** With field selector spec.nodeName=<nodeName>. */
-  readonly podInformer: Informer<'Pod'>;
+  /** Of this node's pods. */
+  readonly podInformer: InformerSource<Pod>;
   readonly serviceInformer: Informer<'Service'>;
   readonly log: Logger;
   readonly runtime: CriRuntime;
   readonly runtimeEvents: RuntimeEvents;
   readonly events: EventSink;
   readonly resources: NodeResources;
-  readonly dirs: { readonly pods: string; readonly logs: string };
+  readonly dirs: {
+    readonly pods: string;
+    readonly logs: string;
+    /** For Secrets, where there is one in memory. */
+    readonly memory?: string;
+  };
   readonly mounts: VolumeMounts;
   readonly clusterDns: readonly string[];
   readonly clusterDomain: string;
   readonly networkReady: () => boolean;
+  /** The addresses that this node's network plugin has given to a sandbox: saves a question to the runtime. */
+  readonly addressesOf?: (sandboxId: string) => readonly string[] | undefined;
   readonly cgroupParent?: (pod: Pod) => string | undefined;
   readonly tokens?: TokenSource;
   /** Whether image registries can be reached; default isolated. */
@@ -175,7 +182,13 @@ export class PodManager implements Startable, PodStreams {
       client,
       runtime,
       images: new ImageManager({ runtime, clock, registries: options.registries ?? 'isolated' }),
-      volumes: new VolumeManager({ podsDir: dirs.pods, mounts, clock, ...(tokens ? { tokens } : {}) }),
+      volumes: new VolumeManager({
+        podsDir: dirs.pods,
+        ...(dirs.memory ? { memoryDir: dirs.memory } : {}),
+        mounts,
+        clock,
+        ...(tokens ? { tokens } : {}),
+      }),
       config,
       services: serviceInformer,
       servicesSynced: serviceInformer.start(signal).catch(() => {}),
@@ -186,9 +199,10 @@ export class PodManager implements Startable, PodStreams {
       logsDir: dirs.logs,
       clusterDns: options.clusterDns,
       clusterDomain: options.clusterDomain,
-      nodeResolver: async () => parseResolvConf(await readIfAny(options.resolvConf ?? '/etc/resolv.conf')),
+      nodeResolver: () => parseResolvConf(readIfAny(options.resolvConf ?? '/etc/resolv.conf')),
       nodeHostsFile: () => readIfAny(options.hostsFile ?? '/etc/hosts'),
       networkReady: options.networkReady,
+      addressesOf: options.addressesOf ?? (() => undefined),
       cgroupParent: options.cgroupParent ?? (() => undefined),
       removeCgroup: (parent) => removeCgroup(parent),
       beforeStop: options.beforeStop ?? (async () => {}),
@@ -366,41 +380,9 @@ export class PodManager implements Startable, PodStreams {
   }
 }
 
-interface OfPod {
-  readonly identity: PodIdentity;
-  readonly sandboxes: PodSandbox[];
-  readonly containers: Container[];
-}
-
-/** By uid. */
-type Listing = ReadonlyMap<string, OfPod>;
-
-function groupByPod(sandboxes: readonly PodSandbox[], containers: readonly Container[]): Listing {
-  const pods = new Map<string, OfPod>();
-  const of = (labels: PodSandbox['labels']): OfPod | undefined => {
-    const identity = identityOf(labels);
-    if (!identity) return undefined;
-    let pod = pods.get(identity.uid);
-    if (!pod) {
-      pod = { identity, sandboxes: [], containers: [] };
-      pods.set(identity.uid, pod);
-    }
-    return pod;
-  };
-  for (const sandbox of sandboxes) of(sandbox.labels)?.sandboxes.push(sandbox);
-  for (const container of containers) of(container.labels)?.containers.push(container);
-  return pods;
-}
-
-/** Stands for the object of a pod that only the runtime knows: enough to take it down. */
-function orphan({ namespace, name, uid }: PodIdentity): Pod {
-  const metadata = { namespace, name, uid, resourceVersion: '0', creationTimestamp: new Date(0).toISOString() };
-  return { apiVersion: 'v1', kind: 'Pod', metadata, spec: { containers: [] } };
-}
-
-async function readIfAny(path: string): Promise<string> {
+function readIfAny(path: string): string {
   try {
-    return await readFile(path, 'utf8');
+    return readFileSync(path, 'utf8');
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return '';
     throw error;

@@ -4,7 +4,8 @@ import { statusError } from '../../kube/status.ts';
 import { logPath } from './config/container-config.ts';
 import { isCriNotFound } from './cri/errors.ts';
 import type { CriRuntime } from './cri/runtime.ts';
-import { type ContainerRecord, currentSandbox, previousContainer } from './state/pod-runtime.ts';
+import { findContainer } from './state/containers.ts';
+import { type ContainerRecord, currentSandbox, latestContainer, previousContainer } from './state/pod-runtime.ts';
 import type {
   AttachOptions,
   ContainerRef,
@@ -49,13 +50,15 @@ export class WorkerStreams implements PodStreams {
   async logFile(options: LogFileOptions): Promise<LogFile> {
     const { namespace, pod, uid, container, previous } = options;
     const worker = this.#worker(namespace, pod, uid);
-    if (!worker.containerNames().includes(container))
+    if (!findContainer(worker.pod, container))
       throw statusError('BadRequest', `container ${container} is not valid for pod ${pod}`);
-    const record = previous ? previousRun(worker, container) : worker.container(container);
+    const record = previous ? previousRun(worker, container) : latestContainer(worker.runtime, container);
     const which = `container ${JSON.stringify(container)} in pod ${JSON.stringify(pod)}`;
     if (previous && !record) throw statusError('BadRequest', `previous terminated ${which} not found`);
-    if (!record || record.state === 'created')
-      throw statusError('BadRequest', `${which} is waiting to start: ${worker.waitingReason(container)}`);
+    if (!record || record.state === 'created') {
+      const reason = worker.waiting.get(container)?.reason ?? 'ContainerCreating';
+      throw statusError('BadRequest', `${which} is waiting to start: ${reason}`);
+    }
     const directory = podLogDirectory(this.#options.logsDir, worker.identity);
     return { path: join(directory, logPath(container, record.attempt)), running: record.state === 'running' };
   }
@@ -68,7 +71,7 @@ export class WorkerStreams implements PodStreams {
   }
 
   #runningContainer({ namespace, pod, uid, container }: ContainerRef): ContainerRecord {
-    const record = this.#worker(namespace, pod, uid).container(container);
+    const record = latestContainer(this.#worker(namespace, pod, uid).runtime, container);
     if (record?.state !== 'running') throw containerNotFound(container);
     return record;
   }
@@ -94,7 +97,7 @@ function streamsOf({ stdin, stdout, stderr, tty }: AttachOptions) {
 
 /** The last run that has ended before the present one; while the container waits to be started again, its last run. */
 function previousRun(worker: PodWorker, container: string): ContainerRecord | undefined {
-  const current = worker.container(container);
-  if (current?.state === 'exited' && worker.isWaiting(container)) return current;
+  const current = latestContainer(worker.runtime, container);
+  if (current?.state === 'exited' && worker.waiting.has(container)) return current;
   return previousContainer(worker.runtime, container);
 }

@@ -12,7 +12,7 @@ import { type Clock, systemClock, type Timer } from '../../base/clock.ts';
 import { isIp, parseCidr, parseIp } from '../../base/ip.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Startable } from '../../base/startable.ts';
-import type { Informer } from '../../kube/informer.ts';
+import type { Informer, InformerSource } from '../../kube/informer.ts';
 import { keyOf } from '../../kube/names.ts';
 import type { EndpointSlice, Node, Pod } from '../../kube/types.ts';
 import type { Conntrack } from '../../linux/conntrack.ts';
@@ -27,7 +27,7 @@ export interface ServicesInformers {
   readonly services: Informer<'Service'>;
   readonly endpointSlices: Informer<'EndpointSlice'>;
   /** All pods, or only this node's. */
-  readonly pods: Informer<'Pod'>;
+  readonly pods: InformerSource<Pod>;
   /** All nodes, or only this one. */
   readonly nodes: Informer<'Node'>;
 }

@@ -80,6 +80,14 @@ test('security: namespaces, users, capabilities', () => {
   assert.equal(sandboxSecurity(privileged).privileged, true);
 });
 
+test('security: the sandbox is filtered where others can reach its process, or the pod asks for it', () => {
+  const profileOf = (spec: Parameters<typeof pod>[0]) => sandboxSecurity(pod(spec)).seccomp?.profileType;
+  assert.equal(profileOf({}), 'Unconfined');
+  assert.equal(profileOf({ shareProcessNamespace: true }), 'RuntimeDefault');
+  assert.equal(profileOf({ hostPID: true }), 'RuntimeDefault');
+  assert.equal(profileOf({ securityContext: { seccompProfile: { type: 'RuntimeDefault' } } }), 'RuntimeDefault');
+});
+
 test('security: a group beside the user of the image', () => {
   const one = pod({ securityContext: { runAsGroup: 7 } });
   const user = (image: { uid: number | undefined; username: string }) => {

@@ -5,21 +5,24 @@
  *   volume/..2026_11_21_08_42_00.k3f9x/a, dir/b     the files
  *   volume/..data -> ..2026_11_21_08_42_00.k3f9x     replaced by one rename
  *   volume/a -> ..data/a, volume/dir -> ..data/dir   what users see
+ *
+ * Synchronous: thirty small calls take 0.7 ms of the processor in a row and 2 ms through the thread pool, while the runtime makes
+ * the pod's sandbox. A payload is at most 1 MiB an object.
  */
 import { randomBytes } from 'node:crypto';
 import {
-  chmod,
-  chown,
-  lstat,
-  mkdir,
-  readdir,
-  readFile,
-  readlink,
-  rename,
-  rm,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
+  chmodSync,
+  chownSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { codeOf } from '../../../base/errors.ts';
 import { checkRelativePath, type Payload } from './payload.ts';
@@ -32,33 +35,33 @@ export interface WriteOptions {
 }
 
 /** Writes the payload unless it is there already; returns whether anything changed. */
-export async function writeAtomically(folder: string, payload: Payload, options: WriteOptions = {}): Promise<boolean> {
+export function writeAtomically(folder: string, payload: Payload, options: WriteOptions = {}): boolean {
   for (const path of payload.keys()) checkRelativePath(path);
-  await mkdir(folder, { recursive: true, mode: 0o755 });
-  const old = await readlinkIfAny(join(folder, DATA_LINK));
-  if (old !== undefined && (await holds(join(folder, old), payload, options))) return false;
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  const old = readlinkIfAny(join(folder, DATA_LINK));
+  if (old !== undefined && holds(join(folder, old), payload, options)) return false;
 
   const stamp = `..${new Date().toISOString().slice(0, 19).replace(/[-:T]/g, '_')}.${randomBytes(4).toString('hex')}`;
-  await writeFiles(join(folder, stamp), payload, options);
+  writeFiles(join(folder, stamp), payload, options);
   const link = join(folder, `${DATA_LINK}_tmp`);
-  await rm(link, { force: true });
-  await symlink(stamp, link);
-  await rename(link, join(folder, DATA_LINK));
-  await linkNames(folder, payload);
-  await removeOthers(folder, stamp);
+  rmSync(link, { force: true });
+  symlinkSync(stamp, link);
+  renameSync(link, join(folder, DATA_LINK));
+  linkNames(folder, payload);
+  removeOthers(folder, stamp);
   return true;
 }
 
-async function writeFiles(folder: string, payload: Payload, options: WriteOptions): Promise<void> {
-  await mkdir(folder, { mode: 0o755 });
-  await chmod(folder, 0o755);
+function writeFiles(folder: string, payload: Payload, options: WriteOptions): void {
+  mkdirSync(folder, { mode: 0o755 });
+  chmodSync(folder, 0o755);
   for (const [path, { bytes, mode }] of payload) {
     const file = join(folder, path);
-    await mkdir(dirname(file), { recursive: true, mode: 0o755 });
-    await writeFile(file, bytes, { mode: 0o600, flag: 'wx' });
-    if (options.fsGroup !== undefined) await chown(file, 0, options.fsGroup);
+    mkdirSync(dirname(file), { recursive: true, mode: 0o755 });
+    writeFileSync(file, bytes, { mode: 0o600, flag: 'wx' });
+    if (options.fsGroup !== undefined) chownSync(file, 0, options.fsGroup);
     // After the owner: chown clears bits, and the umask must not count.
-    await chmod(file, permissions(mode, options));
+    chmodSync(file, permissions(mode, options));
   }
 }
 
@@ -67,14 +70,14 @@ function permissions(mode: number, { fsGroup }: WriteOptions): number {
 }
 
 /** Whether the folder holds exactly the payload. */
-async function holds(folder: string, payload: Payload, options: WriteOptions): Promise<boolean> {
+function holds(folder: string, payload: Payload, options: WriteOptions): boolean {
   try {
-    const present = await filesBelow(folder);
+    const present = filesBelow(folder);
     if (present.length !== payload.size) return false;
     for (const [path, { bytes, mode }] of payload) {
       const file = join(folder, path);
-      if (((await lstat(file)).mode & 0o777) !== (permissions(mode, options) & 0o777)) return false;
-      if (!(await readFile(file)).equals(bytes)) return false;
+      if ((lstatSync(file).mode & 0o777) !== (permissions(mode, options) & 0o777)) return false;
+      if (!readFileSync(file).equals(bytes)) return false;
     }
     return true;
   } catch (error) {
@@ -83,36 +86,36 @@ async function holds(folder: string, payload: Payload, options: WriteOptions): P
   }
 }
 
-async function filesBelow(folder: string): Promise<readonly string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+function filesBelow(folder: string): readonly string[] {
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
   return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
 }
 
 /** The visible links of the payload's first path parts; those of names that are gone are removed. */
-async function linkNames(folder: string, payload: Payload): Promise<void> {
+function linkNames(folder: string, payload: Payload): void {
   const names = new Set([...payload.keys()].map((path) => path.split('/')[0]!));
-  for (const name of await readdir(folder)) {
+  for (const name of readdirSync(folder)) {
     if (name.startsWith('..') || names.has(name)) continue;
-    await rm(join(folder, name), { recursive: true, force: true });
+    rmSync(join(folder, name), { recursive: true, force: true });
   }
   for (const name of names) {
     const target = `${DATA_LINK}/${name}`;
     const link = join(folder, name);
-    if ((await readlinkIfAny(link)) === target) continue;
-    await rm(link, { recursive: true, force: true });
-    await symlink(target, link);
+    if (readlinkIfAny(link) === target) continue;
+    rmSync(link, { recursive: true, force: true });
+    symlinkSync(target, link);
   }
 }
 
-async function removeOthers(folder: string, stamp: string): Promise<void> {
-  for (const name of await readdir(folder))
+function removeOthers(folder: string, stamp: string): void {
+  for (const name of readdirSync(folder))
     if (name.startsWith('..') && name !== stamp && name !== DATA_LINK)
-      await rm(join(folder, name), { recursive: true, force: true });
+      rmSync(join(folder, name), { recursive: true, force: true });
 }
 
-async function readlinkIfAny(path: string): Promise<string | undefined> {
+function readlinkIfAny(path: string): string | undefined {
   try {
-    return await readlink(path);
+    return readlinkSync(path);
   } catch (error) {
     if (codeOf(error) === 'ENOENT' || codeOf(error) === 'EINVAL') return undefined;
     throw error;

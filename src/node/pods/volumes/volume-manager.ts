@@ -2,6 +2,7 @@
  * The volumes of this node's pods, as folders below the pod's own folder:
  *
  *   <pods>/<uid>/volumes/kubernetes.io~configmap/<name>
+ *   <memory>/<uid>/volumes/kubernetes.io~secret/<name>        Secrets and what is projected
  *
  * Everything is found again by its path, so nothing is kept in memory but tokens.
  */
@@ -24,6 +25,8 @@ import { TokenCache, type TokenSource } from './tokens.ts';
 export interface VolumeManagerOptions {
   /** The folder of all pods' folders. */
   readonly podsDir: string;
+  /** A folder in memory, seen by the runtime at the same path (memory-folder.ts); without it secrets lie in `podsDir`. */
+  readonly memoryDir?: string;
   readonly mounts: VolumeMounts;
   readonly tokens?: TokenSource;
   readonly clock: Clock;
@@ -44,9 +47,11 @@ export class VolumeManager {
   }
 
   podDir(uid: string): string {
-    if (!/^[\w.-]+$/.test(uid) || uid.startsWith('.'))
-      throw new ContainerConfigError(`bad pod uid ${JSON.stringify(uid)}`);
-    return join(this.#options.podsDir, uid);
+    return join(this.#options.podsDir, checkedUid(uid));
+  }
+
+  #memoryPodDir(uid: string): string {
+    return join(this.#options.memoryDir ?? this.#options.podsDir, checkedUid(uid));
   }
 
   /**
@@ -70,7 +75,9 @@ export class VolumeManager {
   async #setUpOne(volume: corev1.Volume, context: VolumeContext): Promise<string> {
     const fsGroup = context.pod.spec.securityContext?.fsGroup;
     if (volume.hostPath) return ensureHostPath(volume.hostPath);
-    const folder = join(this.podDir(context.pod.metadata.uid), 'volumes', folderName(volume), volume.name);
+    const { uid } = context.pod.metadata;
+    const podDir = volume.secret || volume.projected ? this.#memoryPodDir(uid) : this.podDir(uid);
+    const folder = join(podDir, 'volumes', folderName(volume), volume.name);
     if (volume.emptyDir) {
       await this.#emptyDir(folder, volume.emptyDir, fsGroup);
       return folder;
@@ -78,7 +85,7 @@ export class VolumeManager {
     const tokens = await this.#tokens.forVolume(context.pod, volume);
     const payload = buildPayload(volume, { ...context, tokens });
     if (!payload) throw new ContainerConfigError(unsupportedMessage(volume));
-    await writeAtomically(folder, payload, fsGroup === undefined ? {} : { fsGroup });
+    writeAtomically(folder, payload, fsGroup === undefined ? {} : { fsGroup });
     return folder;
   }
 
@@ -108,13 +115,21 @@ export class VolumeManager {
     this.#tokens.forget(uid);
     const folder = this.podDir(uid);
     for (const target of await memoryVolumes(folder)) await this.#options.mounts.unmount(target);
-    await rm(folder, { recursive: true, force: true });
+    for (const one of [folder, this.#memoryPodDir(uid)]) await rm(one, { recursive: true, force: true });
   }
 
   /** The uids that have a folder here. */
   async podsOnDisk(): Promise<readonly string[]> {
-    return listFolder(this.#options.podsDir);
+    const { podsDir, memoryDir } = this.#options;
+    const folders = await Promise.all([podsDir, ...(memoryDir ? [memoryDir] : [])].map(listFolder));
+    return [...new Set(folders.flat())];
   }
+}
+
+function checkedUid(uid: string): string {
+  if (!/^[\w.-]+$/.test(uid) || uid.startsWith('.'))
+    throw new ContainerConfigError(`bad pod uid ${JSON.stringify(uid)}`);
+  return uid;
 }
 
 /** Writable for all, as Kubernetes has it; new files inherit the group. */

@@ -12,6 +12,7 @@ import { mountPoints } from './mounts.ts';
 import { buildPayload, checkRelativePath, type Payload } from './payload.ts';
 import { checkSubPath, resolveSubPath } from './sub-path.ts';
 import { TokenCache } from './tokens.ts';
+import { VolumeManager } from './volume-manager.ts';
 
 async function folderOf(t: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'podwire-volumes-'));
@@ -118,13 +119,13 @@ const files = (content: Record<string, string>, mode = 0o644): Payload =>
 
 test('atomic writer: links, replacement, removal, no write without a change', async (t) => {
   const folder = join(await folderOf(t), 'v');
-  assert.equal(await writeAtomically(folder, files({ a: '1', 'dir/b': '2' })), true);
+  assert.equal(writeAtomically(folder, files({ a: '1', 'dir/b': '2' })), true);
   assert.equal(await readlink(join(folder, 'a')), '..data/a');
   assert.equal(await readFile(join(folder, 'dir/b'), 'utf8'), '2');
   const first = await readlink(join(folder, '..data'));
-  assert.equal(await writeAtomically(folder, files({ a: '1', 'dir/b': '2' })), false);
+  assert.equal(writeAtomically(folder, files({ a: '1', 'dir/b': '2' })), false);
   assert.equal(await readlink(join(folder, '..data')), first);
-  assert.equal(await writeAtomically(folder, files({ a: '3' })), true);
+  assert.equal(writeAtomically(folder, files({ a: '3' })), true);
   assert.notEqual(await readlink(join(folder, '..data')), first);
   const names = (await readdir(folder)).sort();
   assert.deepEqual(
@@ -134,9 +135,9 @@ test('atomic writer: links, replacement, removal, no write without a change', as
   assert.equal(names.length, 3);
   assert.equal(await readFile(join(folder, 'a'), 'utf8'), '3');
   // A change of nothing but the mode is a change.
-  assert.equal(await writeAtomically(folder, files({ a: '3' }, 0o600)), true);
+  assert.equal(writeAtomically(folder, files({ a: '3' }, 0o600)), true);
   assert.equal((await stat(join(folder, 'a'))).mode & 0o777, 0o600);
-  assert.equal(await writeAtomically(folder, files({}), {}), true);
+  assert.equal(writeAtomically(folder, files({}), {}), true);
   assert.deepEqual(
     (await readdir(folder)).filter((name) => !name.startsWith('..')),
     [],
@@ -145,7 +146,7 @@ test('atomic writer: links, replacement, removal, no write without a change', as
 
 test('atomic writer: the group may read', async (t) => {
   const folder = join(await folderOf(t), 'v');
-  await writeAtomically(folder, files({ a: '1' }, 0o400), { fsGroup: 2000 });
+  writeAtomically(folder, files({ a: '1' }, 0o400), { fsGroup: 2000 });
   const { gid, mode } = await stat(join(folder, 'a'));
   assert.equal(gid, 2000);
   assert.equal(mode & 0o777, 0o440);
@@ -205,4 +206,35 @@ test('tokens: asked for once, again before they run out, an old one when the ser
   away = false;
   assert.equal(await token(), 't2');
   await assert.rejects(new TokenCache(undefined, clock).forVolume(pod, volume), /cannot get service account tokens/);
+});
+
+test('Secrets lie in the folder in memory, ConfigMaps do not; both go with the pod', async (t) => {
+  const folder = await folderOf(t);
+  const podsDir = join(folder, 'pods');
+  const memoryDir = join(folder, 'memory');
+  const mounts = { tmpfs: async () => {}, unmount: async () => {} };
+  const manager = new VolumeManager({ podsDir, memoryDir, mounts, clock: new FakeClock() });
+  const names = ['plain', 'hidden', 'both'];
+  const volumes = [
+    { name: 'plain', configMap: { name: 'cm' } },
+    { name: 'hidden', secret: { secretName: 's' } },
+    { name: 'both', projected: { sources: [{ secret: { name: 's' } }] } },
+  ];
+  const volumeMounts = names.map((name) => ({ name, mountPath: `/${name}` }));
+  const paths = await manager.setUp({
+    pod: { ...pod, spec: { containers: [{ name: 'c', volumeMounts }], volumes } },
+    podIPs: [],
+    hostIPs: [],
+    allocatable: {},
+    configMap: () => configMap,
+    secret: () => secret,
+  });
+  const places = names.map((name) => paths.get(name)!.slice(folder.length).split('/')[1]);
+  assert.deepEqual(places, ['pods', 'memory', 'memory']);
+  assert.equal(await readFile(join(paths.get('hidden')!, 'key'), 'utf8'), 'hidden');
+  assert.deepEqual(await manager.podsOnDisk(), ['u']);
+  await rm(podsDir, { recursive: true });
+  assert.deepEqual(await manager.podsOnDisk(), ['u']);
+  await manager.tearDown('u');
+  assert.deepEqual(await manager.podsOnDisk(), []);
 });

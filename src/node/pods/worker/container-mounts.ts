@@ -1,5 +1,5 @@
 /** The mounts of one container: its volumes, /etc/hosts and the file for its termination message. */
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { corev1, Pod } from '../../../kube/types.ts';
 import { DEFAULT_TERMINATION_PATH } from '../config/container-config.ts';
@@ -25,7 +25,7 @@ export async function containerMounts(input: MountsInput): Promise<readonly Moun
   const taken = (path: string) => mounts.some(({ containerPath }) => containerPath === path);
   if (!taken('/etc/hosts')) mounts.push({ containerPath: '/etc/hosts', hostPath: hostsFile(podDir) });
   const messagePath = container.terminationMessagePath ?? DEFAULT_TERMINATION_PATH;
-  if (!taken(messagePath)) mounts.push({ containerPath: messagePath, hostPath: await makeMessageFile(input) });
+  if (!taken(messagePath)) mounts.push({ containerPath: messagePath, hostPath: makeMessageFile(input) });
   return mounts;
 }
 
@@ -38,12 +38,12 @@ export function messageFile(podDir: string, container: string, attempt: number):
   return join(podDir, 'containers', container, String(attempt));
 }
 
-async function makeMessageFile({ podDir, container, attempt }: MountsInput): Promise<string> {
+function makeMessageFile({ podDir, container, attempt }: MountsInput): string {
   const path = messageFile(podDir, container.name, attempt);
-  await mkdir(join(podDir, 'containers', container.name), { recursive: true, mode: 0o755 });
-  await writeFile(path, '', { mode: 0o666 });
+  mkdirSync(join(podDir, 'containers', container.name), { recursive: true, mode: 0o755 });
+  writeFileSync(path, '', { mode: 0o666 });
   // Whatever user the container runs as may write; the umask must not count.
-  await chmod(path, 0o666);
+  chmodSync(path, 0o666);
   return path;
 }
 

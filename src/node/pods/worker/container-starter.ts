@@ -2,7 +2,7 @@
  * Starts one container of a pod: back-off, image, environment, volumes, create, start, postStart. What stands in the way
  * becomes the container's waiting reason and a time to try again; it never throws for a reason that lies in the pod.
  */
-import { mkdir } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { isAbort, messageOf } from '../../../base/errors.ts';
 import type { corev1, Pod, Secret } from '../../../kube/types.ts';
@@ -169,7 +169,7 @@ export class ContainerStarter {
       mounts,
       nodeMemory: context.nodeMemory,
     });
-    await mkdir(join(sandboxConfig.logDirectory, container.name), { recursive: true, mode: 0o755 });
+    mkdirSync(join(sandboxConfig.logDirectory, container.name), { recursive: true, mode: 0o755 });
     const id = await context.runtime.createContainer(sandbox.id, config, sandboxConfig);
     containerEvent(context, pod, container.name, 'Normal', 'Created', `Created container: ${container.name}`);
     return id;

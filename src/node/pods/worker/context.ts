@@ -40,9 +40,11 @@ export interface WorkerContext {
   readonly clusterDns: readonly string[];
   readonly clusterDomain: string;
   /** The node's own resolver and hosts file, read anew for each pod. */
-  readonly nodeResolver: () => Promise<DnsConfig>;
-  readonly nodeHostsFile: () => Promise<string>;
+  readonly nodeResolver: () => DnsConfig;
+  readonly nodeHostsFile: () => string;
   readonly networkReady: () => boolean;
+  /** The addresses that the network plugin has given to a sandbox, where it knows; else the runtime is asked. */
+  readonly addressesOf: (sandboxId: string) => readonly string[] | undefined;
   readonly cgroupParent: (pod: Pod) => string | undefined;
   /** Removes what the runtime leaves behind of a pod's cgroup. */
   readonly removeCgroup: (parent: string) => Promise<void>;

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { messageOf } from '../../../base/errors.ts';
 import { isConflict, isNotFound } from '../../../kube/status.ts';
 import type { Pod } from '../../../kube/types.ts';
-import { initContainers, isSidecar } from '../state/containers.ts';
+import { findContainer, initContainers, isSidecar } from '../state/containers.ts';
 import type { ContainerRecord, PodIdentity, PodRuntime } from '../state/pod-runtime.ts';
 import { podLogDirectory, type WorkerContext } from './context.ts';
 
@@ -13,6 +13,12 @@ export const DEFAULT_GRACE_SECONDS = 30;
 /** Seconds that whoever deleted the pod gives it. */
 export function deletionGrace({ metadata, spec }: Pod): number {
   return metadata.deletionGracePeriodSeconds ?? spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE_SECONDS;
+}
+
+/** Seconds that a container gets which must end while its pod goes on. */
+export function containerGrace(pod: Pod, name: string): number {
+  const ofProbe = findContainer(pod, name)?.livenessProbe?.terminationGracePeriodSeconds;
+  return ofProbe ?? pod.spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE_SECONDS;
 }
 
 /** Lets others prepare for the pod's end; its grace period is the limit. Never rejects. */

@@ -1,5 +1,5 @@
 /** The files of one pod on the node: volumes, kept up to date, and its /etc/hosts. */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import type { Pod } from '../../../kube/types.ts';
 import { renderHostsFile } from '../config/network-files.ts';
 import { allContainers } from '../state/containers.ts';
@@ -45,12 +45,15 @@ export class PodFiles {
     return context.volumes.setUp({ pod, podIPs, hostIPs, allocatable, ...lookup });
   }
 
-  /** Writes /etc/hosts for the addresses that the sandbox has now. */
-  async writeHosts(pod: Pod, podIPs: readonly string[]): Promise<void> {
+  /**
+   * Writes /etc/hosts for the addresses that the sandbox has now. Synchronously, as everything that is small and stands
+   * between a sandbox and its containers: while the runtime keeps all cores busy each turn of the thread pool costs more.
+   */
+  writeHosts(pod: Pod, podIPs: readonly string[]): void {
     const folder = this.#context.volumes.podDir(pod.metadata.uid);
-    await mkdir(folder, { recursive: true, mode: 0o755 });
-    const nodeFile = pod.spec.hostNetwork ? await this.#context.nodeHostsFile() : undefined;
+    mkdirSync(folder, { recursive: true, mode: 0o755 });
+    const nodeFile = pod.spec.hostNetwork ? this.#context.nodeHostsFile() : undefined;
     const text = renderHostsFile(pod, podIPs, this.#context.clusterDomain, nodeFile);
-    await writeFile(hostsFile(folder), text, { mode: 0o644 });
+    writeFileSync(hostsFile(folder), text, { mode: 0o644 });
   }
 }

@@ -1,5 +1,5 @@
 /** Makes and ends the sandbox of one pod. */
-import { mkdir } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
 import type { Pod } from '../../../kube/types.ts';
 import { podResolver } from '../config/network-files.ts';
 import { buildSandboxConfig } from '../config/sandbox-config.ts';
@@ -13,6 +13,7 @@ export class PodSandboxes {
   readonly #context: WorkerContext;
   readonly #view: RuntimeView;
   #nextAttempt = 0;
+  #config: { readonly attempt: number; readonly config: PodSandboxConfig } | undefined;
 
   constructor(context: WorkerContext, view: RuntimeView) {
     this.#context = context;
@@ -20,9 +21,14 @@ export class PodSandboxes {
   }
 
   /** The configuration of a sandbox: containers are created with the one of their sandbox. */
-  async config(pod: Pod, attempt: number): Promise<PodSandboxConfig> {
+  config(pod: Pod, attempt: number): PodSandboxConfig {
+    if (this.#config?.attempt !== attempt) this.#config = { attempt, config: this.#buildConfig(pod, attempt) };
+    return this.#config.config;
+  }
+
+  #buildConfig(pod: Pod, attempt: number): PodSandboxConfig {
     const { clusterDns, clusterDomain, logsDir } = this.#context;
-    const node = await this.#context.nodeResolver();
+    const node = this.#context.nodeResolver();
     const { config: dns, warnings } = podResolver(pod, { clusterDns, clusterDomain, node });
     for (const warning of warnings) podEvent(this.#context, pod, 'Warning', 'DNSConfigForming', warning);
     return buildSandboxConfig({
@@ -47,11 +53,14 @@ export class PodSandboxes {
         'Pod sandbox changed, it will be killed and re-created.',
       );
     const attempt = Math.max(this.#nextAttempt, before ? before.attempt + 1 : 0);
-    const config = await this.config(pod, attempt);
-    await mkdir(config.logDirectory, { recursive: true, mode: 0o755 });
+    // A failed try may have had another pod's labels or resolver.
+    this.#config = undefined;
+    const config = this.config(pod, attempt);
+    mkdirSync(config.logDirectory, { recursive: true, mode: 0o755 });
     try {
       const id = await this.#context.runtime.runPodSandbox(config);
-      const record = await this.#view.sandbox(id);
+      const ips = pod.spec.hostNetwork ? [] : this.#context.addressesOf(id);
+      const record = ips ? this.#view.sandboxMade(id, attempt, ips) : await this.#view.sandbox(id);
       if (!record) throw new CriError('RunPodSandbox', 'NOT_FOUND', 'the sandbox vanished when it was made');
       return record;
     } catch (error) {

@@ -140,6 +140,14 @@ export class RuntimeView {
     this.#stale = true;
   }
 
+  /** A sandbox was made by us, with these addresses: it needs no look. */
+  sandboxMade(id: string, attempt: number, ips: readonly string[]): SandboxRecord {
+    this.#options.onId(id);
+    const record = { id, attempt, ips, ready: true, createdAt: this.#options.clock.now() };
+    this.#runtime = withSandbox(this.#runtime, record);
+    return record;
+  }
+
   /** Reads a sandbox that was made or changed; returns what is known of it now. */
   async sandbox(id: string): Promise<SandboxRecord | undefined> {
     this.#options.onId(id);

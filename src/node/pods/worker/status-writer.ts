@@ -3,7 +3,7 @@
  * later status is kept, so what the API shows never goes back and a storm of changes becomes two requests.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { Clock } from '../../../base/clock.ts';
+import type { Clock, Timer } from '../../../base/clock.ts';
 import { messageOf } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/log.ts';
 import type { KubeClient } from '../../../kube/client.ts';
@@ -21,6 +21,14 @@ export interface StatusWriterOptions {
   readonly onConflict: () => void;
 }
 
+/**
+ * now: somebody may wait for it. soon: it tells only that a start is under way, and a start is short: it waits for what
+ * comes of it, so that most pods cost one request less while they start.
+ */
+export type Urgency = 'now' | 'soon';
+
+/** How long a status of little urgency waits for a newer one. */
+const SOON_MS = 1_000;
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 5_000;
 const CONFLICT_WAIT_MS = 20;
@@ -36,6 +44,7 @@ export class StatusWriter {
   #lookAgain = false;
   #wanted: { pod: Pod; status: PodStatus } | undefined;
   #writing: Promise<void> | undefined;
+  #soon: Timer | undefined;
   #gone = false;
 
   constructor(options: StatusWriterOptions) {
@@ -43,12 +52,22 @@ export class StatusWriter {
   }
 
   /** Takes a status that differs from what is written; returns at once. */
-  write(pod: Pod, status: PodStatus): void {
+  write(pod: Pod, status: PodStatus, urgency: Urgency = 'now'): void {
     if (this.#gone) return;
     const shown = this.#wanted?.status ?? this.#written ?? pod.status;
     const same = shown !== undefined && isDeepStrictEqual(normalized(shown, status), status);
-    if (same && !this.#repairs(pod, status)) return;
+    if (same && !this.#repairs(pod, status)) {
+      if (urgency === 'now' && this.#soon) this.#begin();
+      return;
+    }
     this.#wanted = { pod, status };
+    if (urgency === 'now') this.#begin();
+    else if (!this.#writing) this.#soon ??= this.#options.clock.after(SOON_MS, () => this.#begin());
+  }
+
+  #begin(): void {
+    this.#soon?.cancel();
+    this.#soon = undefined;
     this.#writing ??= this.#drain();
   }
 
@@ -77,6 +96,7 @@ export class StatusWriter {
 
   /** Resolves when the newest status is written, or cannot be any more. */
   async flush(): Promise<void> {
+    if (this.#soon) this.#begin();
     while (this.#writing) await this.#writing;
   }
 

@@ -1,13 +1,15 @@
 /** What a container leaves to be read after its end: its termination message file, or the end of its log. */
 import { open } from 'node:fs/promises';
 import { codeOf } from '../../../base/errors.ts';
+import type { ContainerRecord } from '../state/pod-runtime.ts';
+import { messageFile } from './container-mounts.ts';
 
 /** Bytes; the kubelet's limits. */
 const MAX_MESSAGE = 4096;
 const MAX_LOG_BYTES = 2048;
 const MAX_LOG_LINES = 80;
 
-export interface MessageSource {
+interface MessageSource {
   /** On the node's disk. */
   readonly messageFile: string;
   readonly logFile: string;
@@ -15,7 +17,18 @@ export interface MessageSource {
   readonly exitCode: number;
 }
 
-export async function terminationMessage(source: MessageSource): Promise<string> {
+/** The record of a container that has ended, with what it left to be read. */
+export async function withTerminationMessage(record: ContainerRecord, podDir: string): Promise<ContainerRecord> {
+  const message = await terminationMessage({
+    messageFile: messageFile(podDir, record.name, record.attempt),
+    logFile: record.logPath,
+    policy: record.terminationPolicy,
+    exitCode: record.exitCode,
+  });
+  return message ? { ...record, message } : record;
+}
+
+async function terminationMessage(source: MessageSource): Promise<string> {
   const message = await readTail(source.messageFile, MAX_MESSAGE);
   if (message || source.policy !== 'FallbackToLogsOnError' || source.exitCode === 0) return message;
   return logMessage(await readTail(source.logFile, 4 * MAX_LOG_BYTES));
