@@ -17,6 +17,7 @@ import { policyObject } from '../../src/node/policy/testing.ts';
 import type { Endpoint } from '../../src/node/policy/testing-matrix.ts';
 import { ServicesController } from '../../src/node/services/controller.ts';
 import { makeNode, makeService, makeSlice } from '../../src/node/services/fixtures.ts';
+import { nftablesRules } from '../../src/node/services/nftables/reconciler.ts';
 import { PolicyCluster } from './policy-cluster.ts';
 import {
   type Family,
@@ -152,7 +153,7 @@ describe('policies and Services', { skip }, () => {
           pods: new Informer('Pod', common),
           nodes: new Informer('Node', common),
         },
-        nft,
+        rules: nftablesRules(nft),
         conntrack: node.flows,
         podCidrs: ['10.244.0.0/16', 'fd00:10:244::/48'],
         serviceCidrs: ['10.96.0.0/16', 'fd00:10:96::/112'],
