@@ -122,15 +122,19 @@ function startedIn(ns: NetworkNamespace, feed: Feed, signal: AbortSignal, onComm
       nodes: informer('Node'),
     },
     rules: nftablesRules({
-      run(text) {
-        nft.run(text);
-        onCommit();
-      },
-      async runAsync(text) {
-        await nft.runAsync(text);
-        onCommit();
-      },
+      run: (text) => nft.run(text),
+      runAsync: (text) => nft.runAsync(text),
       list: (what) => nft.list(what),
+      elements: {
+        commit(changes) {
+          nft.elements.commit(changes);
+          onCommit();
+        },
+        async commitAsync(changes) {
+          await nft.elements.commitAsync(changes);
+          onCommit();
+        },
+      },
     }),
     conntrack,
     podCidrs: ['10.244.0.0/16'],

@@ -11,10 +11,15 @@ import { type Cidr, type Family, formatCidr } from '../../../base/ip.ts';
 import { MASQUERADE_MARK } from '../../../base/packet-marks.ts';
 import type { ClusterAddresses } from '../rules.ts';
 import { disjointRanges } from '../source-ranges.ts';
-import { CODE_MASK, Code, DROP_CODE, LOCAL_SLOT, REJECT_CODE, tableOf } from './schema.ts';
+import { CODE_MASK, Code, type DispatchMap, DROP_CODE, LOCAL_SLOT, REJECT_CODE, tableOf } from './schema.ts';
 
 const MASQUERADE = `0x${MASQUERADE_MARK.toString(16)}`;
 const NOT_MASQUERADE = `0x${(~MASQUERADE_MARK >>> 0).toString(16)}`;
+
+const hex = (value: number): string => `0x${value.toString(16)}`;
+
+/** What the map `dispatch` has from the start. */
+export const DISPATCH_ELEMENTS: readonly string[] = [`${hex(REJECT_CODE)} : goto refuse`, `${hex(DROP_CODE)} : drop`];
 
 /** The words of a family. */
 function words(family: Family) {
@@ -64,7 +69,7 @@ function renderMaps(family: Family, { podCidrs, serviceCidrs }: ClusterAddresses
   map affinity-endpoints { type ${key} . mark : ${address} . inet_service; }
   map affinity-clients { ${clients}; flags dynamic,timeout; size 262144; timeout 3h; }
   map affinity-local-clients { ${clients}; flags dynamic,timeout; size 262144; timeout 3h; }
-  map dispatch { type mark : verdict; elements = { ${hex(REJECT_CODE)} : goto refuse, ${hex(DROP_CODE)} : drop }; }
+  map dispatch { type mark : verdict; elements = { ${DISPATCH_ELEMENTS.join(', ')} }; }
   map affinity-dispatch { type mark : verdict; }
   map affinity-local-dispatch { type mark : verdict; }
   set firewalled { type ${key}; }
@@ -74,8 +79,6 @@ function renderMaps(family: Family, { podCidrs, serviceCidrs }: ClusterAddresses
   set service-cidrs { ${interval(serviceCidrs)} }
   set service-addresses { type ${address}; }`;
 }
-
-const hex = (value: number): string => `0x${value.toString(16)}`;
 
 function renderBaseChains(family: Family): string {
   const { ip, frontend } = words(family);
@@ -162,7 +165,8 @@ export interface DemandedChain {
   /** Unique within a table. */
   readonly name: string;
   readonly rules: readonly string[];
-  readonly map: 'dispatch' | 'affinity-dispatch' | 'affinity-local-dispatch';
+  readonly map: DispatchMap;
+  /** Empty for a chain that only other chains jump to. */
   readonly element: string;
   /** Other chains that this one jumps to. */
   readonly needs: readonly DemandedChain[];
@@ -256,14 +260,17 @@ export function chainOfCount(family: Family, scope: 'cluster' | 'local', count: 
   };
 }
 
-/** The commands that make a chain, what it needs first. */
+/**
+ * The commands that make a chain, what it needs first. Nothing leads to it yet, or, where an earlier agent left one of this
+ * name, its rules are replaced.
+ */
 export function renderChain(family: Family, chain: DemandedChain): string {
   const table = tableOf(family);
   const needs = chain.needs.map((needed) => renderChain(family, needed)).join('');
   const lines = [
     `add chain ${table} ${chain.name}`,
+    `flush chain ${table} ${chain.name}`,
     ...chain.rules.map((rule) => `add rule ${table} ${chain.name} ${rule}`),
-    ...(chain.element ? [`add element ${table} ${chain.map} { ${chain.element} }`] : []),
   ];
   return `${needs}${lines.join('\n')}\n`;
 }

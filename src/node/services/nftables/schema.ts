@@ -14,6 +14,7 @@
  */
 import type { Family } from '../../../base/ip.ts';
 import { MASQUERADE_MARK } from '../../../base/packet-marks.ts';
+import type { Field, SetLayout } from '../../../linux/set-elements.ts';
 import type { Frontend, Target } from '../model.ts';
 
 export const TABLE_NAME = 'podwire-services';
@@ -38,23 +39,13 @@ export const ELEMENT_MAPS = [
   'outside-services',
 ] as const;
 
-/** The others whose elements podwire writes: by the cluster's CIDRs, and as chains are needed. */
-export const FIXED_MAPS = [
-  'dispatch',
-  'affinity-dispatch',
-  'affinity-local-dispatch',
-  'pod-cidrs',
-  'service-cidrs',
-] as const;
+/** Maps that lead to chains: their elements come with the chains. */
+export const DISPATCH_MAPS = ['dispatch', 'affinity-dispatch', 'affinity-local-dispatch'] as const;
 
-const PLAIN_SETS: ReadonlySet<string> = new Set([
-  'firewalled',
-  'firewall-allowed',
-  'hairpin',
-  'service-addresses',
-  'pod-cidrs',
-  'service-cidrs',
-]);
+/** Sets of the cluster's CIDRs, written with the tables. */
+export const CIDR_SETS = ['pod-cidrs', 'service-cidrs'] as const;
+
+const PLAIN_SETS: ReadonlySet<string> = new Set(['firewalled', 'firewall-allowed', 'hairpin', 'service-addresses']);
 
 /** Whether nft knows it as a set, not as a map. */
 export function isPlainSet(name: string): boolean {
@@ -62,6 +53,46 @@ export function isPlainSet(name: string): boolean {
 }
 
 export type ElementMap = (typeof ELEMENT_MAPS)[number];
+export type DispatchMap = (typeof DISPATCH_MAPS)[number];
+
+const LAYOUTS: ReadonlyMap<Family, Readonly<Record<ElementMap | DispatchMap, SetLayout>>> = new Map(
+  ([4, 6] as const).map((family) => [family, layouts(family)]),
+);
+
+/** What the kernel has to be told of a map or set whose elements are written without nft; as declared in `chains.ts`. */
+export function layoutOf(family: Family, map: ElementMap | DispatchMap): SetLayout {
+  return LAYOUTS.get(family)![map];
+}
+
+function layouts(family: Family): Readonly<Record<ElementMap | DispatchMap, SetLayout>> {
+  const address: Field = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
+  const frontend: readonly Field[] = [address, 'inet_proto', 'inet_service'];
+  const endpoint: readonly Field[] = [address, 'inet_service'];
+  const layout = (name: string, key: readonly Field[], value?: SetLayout['value']): SetLayout => ({
+    family,
+    table: TABLE_NAME,
+    name,
+    key,
+    value,
+  });
+  const dispatch = (name: DispatchMap) => layout(name, ['mark'], 'verdict');
+  return {
+    endpoints: layout('endpoints', [...frontend, 'mark'], endpoint),
+    'affinity-endpoints': layout('affinity-endpoints', [...frontend, 'mark'], endpoint),
+    'affinity-picks': layout('affinity-picks', [...frontend, 'mark'], ['mark']),
+    'affinity-counts': layout('affinity-counts', frontend, ['mark']),
+    'affinity-local-counts': layout('affinity-local-counts', frontend, ['mark']),
+    'firewall-allowed': { ...layout('firewall-allowed', [...frontend, address]), interval: true },
+    firewalled: layout('firewalled', frontend),
+    hairpin: layout('hairpin', [address, address]),
+    'service-addresses': layout('service-addresses', [address]),
+    services: layout('services', frontend, ['mark']),
+    'outside-services': layout('outside-services', frontend, ['mark']),
+    dispatch: dispatch('dispatch'),
+    'affinity-dispatch': dispatch('affinity-dispatch'),
+    'affinity-local-dispatch': dispatch('affinity-local-dispatch'),
+  };
+}
 
 /** The most endpoints of one frontend: 20 bits of the code. */
 export const MAX_ENDPOINTS = 0xfffff;
