@@ -12,6 +12,7 @@ import { systemClock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import { familyOf } from '../base/ip.ts';
 import { createLogger, type Logger } from '../base/log.ts';
+import { compactObject } from '../kube/compact.ts';
 import { EventRecorder } from '../kube/events.ts';
 import { HttpClient } from '../kube/http-client.ts';
 import { Informer } from '../kube/informer.ts';
@@ -287,8 +288,8 @@ function createInformers(client: HttpClient, log: Logger, nodeName: string, hasC
     nodes: new Informer('Node', all),
     pods: new Informer('Pod', all),
     ownPods: new Informer('Pod', { ...all, fieldSelector: `spec.nodeName=${nodeName}` }),
-    services: new Informer('Service', all),
-    slices: new Informer('EndpointSlice', all),
+    services: new Informer('Service', { ...all, transform: compactObject }),
+    slices: new Informer('EndpointSlice', { ...all, transform: compactObject }),
     namespaces: new Informer('Namespace', all),
     policies: new Informer('NetworkPolicy', all),
     ...(hasClusterPolicies ? { clusterPolicies: new Informer('ClusterNetworkPolicy', all) } : {}),
