@@ -66,7 +66,6 @@ for (const [name, open] of [
           'affinity-counts': `${frontend[family]} : 3`,
           'affinity-local-counts': `${frontend[family]} : 1`,
           'firewall-allowed': `${frontend[family]} . ${family === 4 ? '198.51.100.0/24' : '2001:db8::/33'}`,
-          firewalled: frontend[family],
           hairpin: `${address} . ${address}`,
           'service-addresses': address,
           services: `${frontend[family]} : 1073741826`,

@@ -190,10 +190,12 @@ function mergeEndpoints(
   const used = lists.filter((list) => list.length > 0);
   if (used.length <= 1) return used[0] ?? [];
   const merged = new Map<string, SliceEndpoint>();
-  for (const endpoint of used.flat()) {
-    const id = endpointText(endpoint);
-    const other = merged.get(id);
-    if (!other || readiness(endpoint) > readiness(other)) merged.set(id, endpoint);
+  for (const list of used) {
+    for (const endpoint of list) {
+      const id = endpointText(endpoint);
+      const other = merged.get(id);
+      if (!other || readiness(endpoint) > readiness(other)) merged.set(id, endpoint);
+    }
   }
   return [...merged.values()];
 }

@@ -11,7 +11,16 @@ import { type Cidr, type Family, formatCidr } from '../../../base/ip.ts';
 import { MASQUERADE_MARK } from '../../../base/packet-marks.ts';
 import type { ClusterAddresses } from '../rules.ts';
 import { disjointRanges } from '../source-ranges.ts';
-import { CODE_MASK, Code, type DispatchMap, DROP_CODE, LOCAL_SLOT, REJECT_CODE, tableOf } from './schema.ts';
+import {
+  CODE_MASK,
+  Code,
+  type DispatchMap,
+  DROP_CODE,
+  FIREWALLED,
+  LOCAL_SLOT,
+  REJECT_CODE,
+  tableOf,
+} from './schema.ts';
 
 const MASQUERADE = `0x${MASQUERADE_MARK.toString(16)}`;
 const NOT_MASQUERADE = `0x${(~MASQUERADE_MARK >>> 0).toString(16)}`;
@@ -72,7 +81,6 @@ function renderMaps(family: Family, { podCidrs, serviceCidrs }: ClusterAddresses
   map dispatch { type mark : verdict; elements = { ${DISPATCH_ELEMENTS.join(', ')} }; }
   map affinity-dispatch { type mark : verdict; }
   map affinity-local-dispatch { type mark : verdict; }
-  set firewalled { type ${key}; }
   set firewall-allowed { type ${key} . ${address}; flags interval; }
   set hairpin { type ${address} . ${address}; }
   set pod-cidrs { ${interval(podCidrs)} }
@@ -88,7 +96,11 @@ function renderBaseChains(family: Family): string {
     meta l4proto tcp reject with tcp reset
     reject
   }
+  chain firewall {
+    ${frontend} . ${ip} saddr != @firewall-allowed drop
+  }
   chain run-code {
+    meta mark & ${hex(FIREWALLED)} == ${hex(FIREWALLED)} jump firewall
     meta mark & ${hex(CODE_MASK)} vmap @dispatch
   }
   chain unused-port {
@@ -121,20 +133,24 @@ function renderBaseChains(family: Family): string {
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
     meta mark & ${MASQUERADE} == ${MASQUERADE} meta mark set meta mark & ${NOT_MASQUERADE} masquerade fully-random
-    ${ip} saddr . ${ip} daddr @hairpin masquerade fully-random
-  }
-  chain firewall {
-    ${frontend} @firewalled ${frontend} . ${ip} saddr != @firewall-allowed drop
-  }
-  chain firewall-prerouting {
-    type filter hook prerouting priority -110; policy accept;
-    ct state new goto firewall
-  }
-  chain firewall-output {
-    type filter hook output priority -110; policy accept;
-    ct state new goto firewall
-  }`;
+    ct status dnat ${ip} saddr . ${ip} daddr @hairpin masquerade fully-random${family === 4 ? LOOPBACK_LEAVES : ''}
+  }${family === 4 ? LOOPBACK_GUARD : ''}`;
 }
+
+/**
+ * NodePorts at 127.0.0.1 need net.ipv4.conf.all.route_localnet, with which the kernel takes packets to and from 127.0.0.0/8 on
+ * every link (CVE-2020-8558). Here they are martian as before, by a look at what is on the wire: before connection
+ * tracking, which gives answers to the node's own connections their address 127.0.0.1 back.
+ */
+const LOOPBACK_GUARD = `
+  chain loopback-guard {
+    type filter hook prerouting priority raw; policy accept;
+    ip daddr 127.0.0.0/8 iiftype != loopback drop
+    ip saddr 127.0.0.0/8 iiftype != loopback drop
+  }`;
+/** What the node sends from 127.0.0.0/8 leaves only with another source. */
+const LOOPBACK_LEAVES = `
+    ip saddr 127.0.0.0/8 oiftype != loopback drop`;
 
 /** The constant part of session affinity: how many endpoints there are, and which of them, with the mark's M bit saved. */
 function renderAffinityChains(family: Family): string {

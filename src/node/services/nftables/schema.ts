@@ -4,6 +4,7 @@
  * A code lives in the packet mark for the few instructions between the lookup of a frontend and the translation:
  *
  *     bit  30        masquerade (packet-marks.ts)
+ *     bit  28        only sources that the set firewall-allowed names
  *     bits 20-23     what is done            0  one of K endpoints at random      K in bits 0-19
  *                                            1  one of K endpoints of this node   K in bits 0-19
  *                                            2  stay with an endpoint             seconds in bits 0-19
@@ -32,7 +33,6 @@ export const ELEMENT_MAPS = [
   'affinity-counts',
   'affinity-local-counts',
   'firewall-allowed',
-  'firewalled',
   'hairpin',
   'service-addresses',
   'services',
@@ -83,7 +83,6 @@ function layouts(family: Family): Readonly<Record<ElementMap | DispatchMap, SetL
     'affinity-counts': layout('affinity-counts', frontend, ['mark']),
     'affinity-local-counts': layout('affinity-local-counts', frontend, ['mark']),
     'firewall-allowed': { ...layout('firewall-allowed', [...frontend, address]), interval: true },
-    firewalled: layout('firewalled', frontend),
     hairpin: layout('hairpin', [address, address]),
     'service-addresses': layout('service-addresses', [address]),
     services: layout('services', frontend, ['mark']),
@@ -104,6 +103,8 @@ export const LOCAL_ID = 0x80000000;
 export const Code = { random: 0x000000, local: 0x100000, affinity: 0x200000, affinityLocal: 0x300000 } as const;
 export const REJECT_CODE = 0xfffffe;
 export const DROP_CODE = 0xffffff;
+/** Set in the codes of a frontend with loadBalancerSourceRanges. */
+export const FIREWALLED = 0x10000000;
 /** The part of the mark that is a code. */
 export const CODE_MASK = 0xffffff;
 
@@ -122,13 +123,15 @@ export function codeOf(target: Target, scope: 'cluster' | 'local', affinitySecon
   }
 }
 
-/** The value of a frontend in the map `services`: its code, and the masquerade bit if every source is rewritten. */
+const firewallBit = (frontend: Frontend): number => (frontend.sourceRanges ? FIREWALLED : 0);
+
+/** The value of a frontend in the map `services`: its code, and the bits for a source that is rewritten or asked for. */
 export function insideCode(frontend: Frontend): number {
-  const code = codeOf(frontend.inside, 'cluster', frontend.affinitySeconds);
+  const code = codeOf(frontend.inside, 'cluster', frontend.affinitySeconds) + firewallBit(frontend);
   return frontend.masquerade && frontend.inside.kind === 'endpoints' ? code + MASQUERADE_MARK : code;
 }
 
 /** The value in the map `outside-services`, if the frontend has one there. */
 export function outsideCode(frontend: Frontend): number | undefined {
-  return frontend.outside && codeOf(frontend.outside, 'local', frontend.affinitySeconds);
+  return frontend.outside && codeOf(frontend.outside, 'local', frontend.affinitySeconds) + firewallBit(frontend);
 }
