@@ -10,6 +10,8 @@ export interface ClusterNetwork {
   readonly podNetwork: PodNetworkMode;
   /** CIDRs or ranges on the underlay for Services of type LoadBalancer. */
   readonly loadBalancerPool: readonly string[];
+  /** For the agents' option of this name; empty for its default. */
+  readonly nodeportAddresses: readonly string[];
 }
 
 const POD_CIDRS: Readonly<Record<Family, string>> = { 4: '10.244.0.0/16', 6: 'fd00:10:244::/56' };
@@ -23,7 +25,7 @@ const DNS_OFFSET = 10;
 export function clusterNetwork(
   families: readonly Family[],
   podNetwork: PodNetworkMode,
-  loadBalancerPool?: readonly string[],
+  options: { readonly loadBalancerPool?: readonly string[]; readonly nodeportAddresses?: readonly string[] } = {},
 ): ClusterNetwork {
   const serviceCidrs = families.map((family) => SERVICE_CIDRS[family]);
   return {
@@ -32,6 +34,7 @@ export function clusterNetwork(
     dnsAddresses: serviceCidrs.map((cidr) => cidrAddress(parseCidr(cidr), DNS_OFFSET)),
     clusterDomain: 'cluster.local',
     podNetwork,
-    loadBalancerPool: loadBalancerPool ?? families.map((family) => LOAD_BALANCER_POOLS[family]),
+    nodeportAddresses: options.nodeportAddresses ?? [],
+    loadBalancerPool: options.loadBalancerPool ?? families.map((family) => LOAD_BALANCER_POOLS[family]),
   };
 }

@@ -9,6 +9,7 @@ import { messageOf, UserError } from '../base/errors.ts';
 import { isIp } from '../base/ip.ts';
 import { parseRange } from '../base/ip-range.ts';
 import { type Logger, silentLogger } from '../base/log.ts';
+import { parseNodePortChoices } from '../base/node-port-choice.ts';
 import { type ExecResult, execInPod } from '../kube/exec.ts';
 import { HttpClient } from '../kube/http-client.ts';
 import { type ClusterAccess, readKubeconfig } from '../kube/kubeconfig.ts';
@@ -46,6 +47,11 @@ export interface ClusterOptions {
    * Default 172.18.200.0/24 and fd00:18::c8:0/112.
    */
   readonly loadBalancerPool?: readonly string[];
+  /**
+   * Where every node serves NodePorts and host ports: "primary", "localhost", "all" or CIDRs of its addresses.
+   * Default primary and localhost.
+   */
+  readonly nodeportAddresses?: readonly string[];
   /** Told of each step as it begins. */
   readonly progress?: (step: string) => void;
   readonly log?: Logger;
@@ -98,6 +104,7 @@ export class Cluster implements AsyncDisposable {
       throw new UserError(`a cluster has 1 to ${MAX_NODES} nodes, not ${nodes}`, { exitCode: 2 });
     }
     checkPool(options.loadBalancerPool ?? []);
+    checkNodePortAddresses(options.nodeportAddresses ?? []);
     requireRoot('starting a cluster');
     const runtime = requirePrograms();
     requireKernel(options.podNetwork ?? 'vxlan');
@@ -120,7 +127,7 @@ export class Cluster implements AsyncDisposable {
       paths: clusterPaths(name),
       prepared,
       runtime,
-      network: clusterNetwork(families, podNetwork, options.loadBalancerPool),
+      network: clusterNetwork(families, podNetwork, options),
       nodeMaskSizes: options.nodeMaskSizes,
       nodeGracePeriodMs: options.nodeGracePeriodMs,
       log: options.log ?? silentLogger,
@@ -305,6 +312,14 @@ function checkPool(pool: readonly string[]): void {
     for (const range of pool) parseRange(range);
   } catch (error) {
     throw new UserError(`load balancer pool: ${messageOf(error)}`, { exitCode: 2, cause: error });
+  }
+}
+
+function checkNodePortAddresses(choices: readonly string[]): void {
+  try {
+    parseNodePortChoices(choices);
+  } catch (error) {
+    throw new UserError(`NodePort addresses: ${messageOf(error)}`, { exitCode: 2, cause: error });
   }
 }
 

@@ -12,6 +12,7 @@ import { systemClock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import { familyOf } from '../base/ip.ts';
 import { createLogger, type Logger } from '../base/log.ts';
+import { parseNodePortChoices } from '../base/node-port-choice.ts';
 import { compactObject } from '../kube/compact.ts';
 import { EventRecorder } from '../kube/events.ts';
 import { HttpClient } from '../kube/http-client.ts';
@@ -50,6 +51,8 @@ import { PolicyDrops } from '../node/policy/drops.ts';
 import { RoutesController } from '../node/routes/controller.ts';
 import { ServicesController } from '../node/services/controller.ts';
 import { nftablesRules } from '../node/services/nftables/reconciler.ts';
+import { DEFAULT_NODE_PORT_CHOICES } from '../node/services/node-addresses.ts';
+import { NodePortPlaces } from '../node/services/node-port-places.ts';
 import { renderAgentMetrics } from './agent-metrics.ts';
 import { containerdPid } from './containerd-process.ts';
 import { DROPS_SOCKET } from './policy-socket.ts';
@@ -69,6 +72,8 @@ export interface AgentOptions {
   readonly serviceCidr: readonly string[];
   readonly clusterCidr: readonly string[];
   readonly podNetwork: 'vxlan' | 'host-gw';
+  /** Where NodePorts and host ports are served; default primary and localhost. */
+  readonly nodeportAddresses?: readonly string[];
   /** In milliseconds. */
   readonly nodeLeaseDuration?: number;
 }
@@ -152,6 +157,11 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   const cni = new CniServer({ socketPath: options.cniSocket, network, log: log.child({ component: 'cni' }) });
   const syncServer = new SyncServer({ addresses: nodeIp, port: SYNC_PORT, log: log.child({ component: 'drain' }) });
   const syncClient = new SyncClient({ port: SYNC_PORT });
+  const nodePorts = new NodePortPlaces({
+    chosen: options.nodeportAddresses ? parseNodePortChoices(options.nodeportAddresses) : DEFAULT_NODE_PORT_CHOICES,
+    primary: nodeIp,
+    netlink,
+  });
   const services = new ServicesController({
     nodeName,
     informers: {
@@ -164,7 +174,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     conntrack,
     podCidrs: options.clusterCidr,
     serviceCidrs: options.serviceCidr,
-    nodeAddresses: nodeIp,
+    nodeAddresses: nodePorts.addresses,
     onGarbage: ({ reason, message, ...about }) => events.event(about, 'Warning', reason, message),
     onSynced: (version) => syncServer.advance(version),
     log: log.child({ component: 'services' }),
@@ -255,6 +265,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   await podCidrsAssigned(informers.nodes, nodeName, (podCidrs) => ipam.setPodCidrs(podCidrs), signal);
   await Promise.all([drops.start(signal), dropServer.start(signal)]);
   await Promise.all([policy.start(signal), routes.start(signal), services.start(signal), network.start(signal)]);
+  nodePorts.start((addresses) => services.setNodeAddresses(addresses), signal);
   await announce.start(signal);
   await cni.start(signal);
   writeConflist(options.cniConf, { socketPath: CNI_SOCKET_INSIDE });

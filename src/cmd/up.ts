@@ -17,6 +17,7 @@ export interface UpOptions {
   readonly ipFamily: IpFamily;
   readonly podNetwork: PodNetworkMode;
   readonly loadBalancerPool?: readonly string[];
+  readonly nodeportAddresses?: readonly string[];
   readonly detach?: boolean;
   readonly kubeconfig?: string;
   readonly merge?: boolean;
@@ -136,6 +137,7 @@ function spawnSupervisor(options: UpOptions): ChildProcess {
     ...['--name', options.name, '--nodes', `${options.nodes}`],
     ...['--ip-family', options.ipFamily, '--pod-network', options.podNetwork],
     ...(options.loadBalancerPool ?? []).flatMap((range) => ['--load-balancer-pool', range]),
+    ...(options.nodeportAddresses ?? []).flatMap((choice) => ['--nodeport-addresses', choice]),
     ...(options.kubeconfig ? ['--kubeconfig', options.kubeconfig] : []),
     ...(options.merge === false ? ['--no-merge'] : []),
   ]);

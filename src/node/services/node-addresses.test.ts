@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import type { IpAddress } from '../../base/ip.ts';
-import { chooseNodeAddresses, needsInterfaces, parseNodePortAddresses } from './node-addresses.ts';
+import { parseNodePortChoices } from '../../base/node-port-choice.ts';
+import { chooseNodeAddresses, needsInterfaces } from './node-addresses.ts';
 
 const PRIMARY = ['192.0.2.1', '2001:db8::1'] as IpAddress[];
 const INTERFACES = [
@@ -15,7 +16,7 @@ const INTERFACES = [
   '2001:db8:5::7',
 ] as IpAddress[];
 
-const choose = (...texts: string[]) => chooseNodeAddresses(parseNodePortAddresses(texts), PRIMARY, INTERFACES);
+const choose = (...texts: string[]) => chooseNodeAddresses(parseNodePortChoices(texts), PRIMARY, INTERFACES);
 
 it('NodePorts are served where the option says', () => {
   const cases: [string[], string[]][] = [
@@ -38,7 +39,7 @@ it('NodePorts are served where the option says', () => {
 
 it('what is no choice is refused, and interfaces are asked only where they matter', () => {
   for (const text of ['', 'Primary', '192.0.2.1', '192.0.2.0/33', 'none'])
-    assert.throws(() => parseNodePortAddresses([text]), /not primary, localhost, all or a CIDR/);
-  assert.equal(needsInterfaces(parseNodePortAddresses(['primary', 'localhost'])), false);
-  assert.equal(needsInterfaces(parseNodePortAddresses(['primary', '10.0.0.0/8'])), true);
+    assert.throws(() => parseNodePortChoices([text]), /not primary, localhost, all or a CIDR/);
+  assert.equal(needsInterfaces(parseNodePortChoices(['primary', 'localhost'])), false);
+  assert.equal(needsInterfaces(parseNodePortChoices(['primary', '10.0.0.0/8'])), true);
 });

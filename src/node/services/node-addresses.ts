@@ -7,33 +7,23 @@
  *     all          every address that an interface of the node has, and localhost
  *     CIDR         those of them that are inside
  */
-import { type Cidr, cidrContains, type IpAddress, isCidr, parseCidr } from '../../base/ip.ts';
+import { cidrContains, type IpAddress } from '../../base/ip.ts';
+import type { NodePortChoice } from '../../base/node-port-choice.ts';
 import { familyOfCanonical, usableAddress } from './addresses.ts';
 
 export const LOCALHOST = '127.0.0.1' as IpAddress;
 
-export type NodePortAddresses = readonly ('primary' | 'localhost' | 'all' | Cidr)[];
-
 /** As kube-proxy's iptables mode has it: NodePorts are for others at the node's addresses, and for itself at localhost too. */
-export const DEFAULT_NODE_PORT_ADDRESSES: NodePortAddresses = ['primary', 'localhost'];
-
-/** Throws a TypeError that names what is none. */
-export function parseNodePortAddresses(texts: readonly string[]): NodePortAddresses {
-  return texts.map((text) => {
-    if (text === 'primary' || text === 'localhost' || text === 'all') return text;
-    if (isCidr(text)) return parseCidr(text);
-    throw new TypeError(`not primary, localhost, all or a CIDR: ${JSON.stringify(text)}`);
-  });
-}
+export const DEFAULT_NODE_PORT_CHOICES: readonly NodePortChoice[] = ['primary', 'localhost'];
 
 /** Whether the interfaces have to be asked, and watched. */
-export function needsInterfaces(chosen: NodePortAddresses): boolean {
+export function needsInterfaces(chosen: readonly NodePortChoice[]): boolean {
   return chosen.some((each) => each === 'all' || typeof each === 'object');
 }
 
 /** The addresses, sorted, each once. `interfaces` may hold anything that interfaces have. */
 export function chooseNodeAddresses(
-  chosen: NodePortAddresses,
+  chosen: readonly NodePortChoice[],
   primary: readonly IpAddress[],
   interfaces: Iterable<IpAddress>,
 ): readonly IpAddress[] {
