@@ -185,9 +185,9 @@ export class ServicesReconciler implements ServiceRules {
   /** Replaces what the tables hold. Where none are there yet nobody is served yet either, and a large load goes in parts. */
   async #load(): Promise<void> {
     this.stats.rebuilds++;
-    const ids = [...this.#claims.frontendKeys()].sort();
+    const ids = [...this.#claims.frontendKeys()];
     const isTakeover = this.#tablesExist();
-    const frontends = isTakeover ? ids.map((id) => this.#claims.winner(id)!) : [];
+    const frontends = isTakeover ? ids.sort().map((id) => this.#claims.winner(id)!) : [];
     const ruleset = renderRuleset(frontends, this.#families, this.#addresses);
     this.#tables = ruleset.tables;
     this.#placements = ruleset.placements;
