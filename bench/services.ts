@@ -1,6 +1,6 @@
 /**
- * services.load_10k, services.change_at_10k, services.churn, services.connect: what it costs to program Services and to
- * connect through them. The peer is the ruleset shape of kube-proxy's nftables mode made from the same Services and loaded
+ * services.load_10k, services.change_at_10k, services.churn, services.connect, services.memory_10k, services.endpoints_100k:
+ * what it costs to program Services, to hold them and to connect through them. The peer is the ruleset shape of kube-proxy's nftables mode made from the same Services and loaded
  * with `nft -f`, as kube-proxy does; for kube-proxy itself its own work comes on top.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
@@ -50,12 +50,63 @@ export async function run(options: Options = {}): Promise<Metrics> {
     const program = join(folder, 'connect');
     await checkedCommand(['gcc', '-O2', '-o', program, join(import.meta.dirname, 'services/connect.c')]);
     const own = await measurePodwire(count);
+    const held = await measureHeld(folder, count, 10);
+    const single = await measureHeld(folder, 1, 100_000);
     const connects = await measureConnects(program, [1000, 10_000, 30_000]);
     const peer = await measurePeer(folder, program, count);
-    return metrics(own, connects, peer);
+    return { ...metrics(own, connects, peer), ...heldMetrics(held, single) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** What `services/memory.ts` prints. */
+interface Held {
+  readonly rss: number;
+  readonly peak: number;
+  readonly loadMs: number;
+  readonly changeMs: readonly number[];
+}
+
+/** In processes of their own: an empty one, and one that holds so many Services with so many endpoints each. */
+async function measureHeld(folder: string, services: number, endpoints: number): Promise<{ empty: Held; held: Held }> {
+  const script = join(import.meta.dirname, 'services/memory.ts');
+  const node = [process.execPath, '--disable-warning=ExperimentalWarning', script] as const;
+  const measure = async (name: string, ...counts: number[]): Promise<Held> => {
+    const pages = join(folder, name);
+    await checkedCommand([...node, 'write', pages, ...counts.map(String)]);
+    const text = await checkedCommand([...node, 'measure', pages]);
+    rmSync(pages, { recursive: true });
+    return JSON.parse(text) as Held;
+  };
+  return { empty: await measure('empty', 0, 0), held: await measure('held', services, endpoints) };
+}
+
+function heldMetrics(held: { empty: Held; held: Held }, single: { empty: Held; held: Held }): Metrics {
+  const megabytes = (bytes: number) => distribution([bytes / 1e6]);
+  const inAll = `; the whole process, of which ${Math.round(held.empty.rss / 1e6)} MB are there without any Service`;
+  return {
+    'services.memory_10k': {
+      unit: 'MB',
+      podwire: megabytes(held.held.rss),
+      note: `10k Services x 10 endpoints, resident when idle${inAll}; ${Math.round(held.held.peak / 1e6)} MB while it starts`,
+    },
+    'services.endpoints_100k_memory': {
+      unit: 'MB',
+      podwire: megabytes(single.held.rss),
+      note: 'one Service, likewise',
+    },
+    'services.endpoints_100k_load': {
+      unit: 'ms',
+      podwire: distribution([single.held.loadMs]),
+      note: '100k endpoints in the 1000 slices of one Service, from JSON to in force',
+    },
+    'services.endpoints_100k_change': {
+      unit: 'ms',
+      podwire: distribution(single.held.changeMs),
+      note: 'one of the 100k changed: event to commit',
+    },
+  };
 }
 
 interface Figures {
@@ -122,15 +173,19 @@ function startedIn(ns: NetworkNamespace, feed: Feed, signal: AbortSignal, onComm
       nodes: informer('Node'),
     },
     rules: nftablesRules({
-      run(text) {
-        nft.run(text);
-        onCommit();
-      },
-      async runAsync(text) {
-        await nft.runAsync(text);
-        onCommit();
-      },
+      run: (text) => nft.run(text),
+      runAsync: (text) => nft.runAsync(text),
       list: (what) => nft.list(what),
+      elements: {
+        commit(changes) {
+          nft.elements.commit(changes);
+          onCommit();
+        },
+        async commitAsync(changes) {
+          await nft.elements.commitAsync(changes);
+          onCommit();
+        },
+      },
     }),
     conntrack,
     podCidrs: ['10.244.0.0/16'],

@@ -47,6 +47,20 @@ export function ipToBigInt(address: string): bigint {
   return value;
 }
 
+/** The value of dotted text that is known to be IPv4. */
+function ipv4ToNumber(address: string): number {
+  let value = 0;
+  let part = 0;
+  for (let i = 0; i < address.length; i++) {
+    const code = address.charCodeAt(i);
+    if (code === 0x2e) {
+      value = (value << 8) | part;
+      part = 0;
+    } else part = part * 10 + code - 0x30;
+  }
+  return (value << 8) | part;
+}
+
 /** The address as 4 or 16 bytes in network order. */
 export function ipToBytes(address: string): Uint8Array {
   if (familyOf(address) === 4) return Uint8Array.from(address.split('.'), Number);
@@ -150,6 +164,10 @@ export function cidrAddress(cidr: Cidr, offset: bigint | number): IpAddress {
 /** Whether the block holds the address. False for the other family. */
 export function cidrContains(cidr: Cidr, address: string): boolean {
   if (familyOf(address) !== cidr.family) return false;
+  if (cidr.family === 4) {
+    const differing = ipv4ToNumber(address) ^ ipv4ToNumber(cidr.address);
+    return cidr.prefix === 0 || differing >>> (32 - cidr.prefix) === 0;
+  }
   const shift = BigInt(bitsOf(cidr.family) - cidr.prefix);
   return ipToBigInt(address) >> shift === ipToBigInt(cidr.address) >> shift;
 }

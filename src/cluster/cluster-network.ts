@@ -12,6 +12,8 @@ export interface ClusterNetwork {
   readonly proxy: ProxyMode;
   /** CIDRs or ranges on the underlay for Services of type LoadBalancer. */
   readonly loadBalancerPool: readonly string[];
+  /** For the agents' option of this name; empty for its default. */
+  readonly nodeportAddresses: readonly string[];
 }
 
 const POD_CIDRS: Readonly<Record<Family, string>> = { 4: '10.244.0.0/16', 6: 'fd00:10:244::/56' };
@@ -26,12 +28,13 @@ export interface NetworkChoice {
   readonly podNetwork: PodNetworkMode;
   readonly proxy: ProxyMode;
   readonly loadBalancerPool?: readonly string[] | undefined;
+  readonly nodeportAddresses?: readonly string[] | undefined;
 }
 
 /** The plan for the families, the primary one first. */
 export function clusterNetwork(
   families: readonly Family[],
-  { podNetwork, proxy, loadBalancerPool }: NetworkChoice,
+  { podNetwork, proxy, loadBalancerPool, nodeportAddresses }: NetworkChoice,
 ): ClusterNetwork {
   const serviceCidrs = families.map((family) => SERVICE_CIDRS[family]);
   return {
@@ -41,6 +44,7 @@ export function clusterNetwork(
     clusterDomain: 'cluster.local',
     podNetwork,
     proxy,
+    nodeportAddresses: nodeportAddresses ?? [],
     loadBalancerPool: loadBalancerPool ?? families.map((family) => LOAD_BALANCER_POOLS[family]),
   };
 }

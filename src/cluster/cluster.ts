@@ -9,6 +9,7 @@ import { messageOf, UserError } from '../base/errors.ts';
 import { isIp } from '../base/ip.ts';
 import { parseRange } from '../base/ip-range.ts';
 import { type Logger, silentLogger } from '../base/log.ts';
+import { parseNodePortChoices } from '../base/node-port-choice.ts';
 import { type ExecResult, execInPod } from '../kube/exec.ts';
 import { HttpClient } from '../kube/http-client.ts';
 import { type ClusterAccess, readKubeconfig } from '../kube/kubeconfig.ts';
@@ -52,6 +53,11 @@ export interface ClusterOptions {
    * Default 172.18.200.0/24 and fd00:18::c8:0/112.
    */
   readonly loadBalancerPool?: readonly string[];
+  /**
+   * Where every node serves NodePorts and host ports: "primary", "localhost", "all" or CIDRs of its addresses.
+   * Default primary and localhost.
+   */
+  readonly nodeportAddresses?: readonly string[];
   /** Told of each step as it begins. */
   readonly progress?: (step: string) => void;
   readonly log?: Logger;
@@ -103,8 +109,10 @@ export class Cluster implements AsyncDisposable {
     if (!Number.isInteger(nodes) || nodes < 1 || nodes > MAX_NODES) {
       throw new UserError(`a cluster has 1 to ${MAX_NODES} nodes, not ${nodes}`, { exitCode: 2 });
     }
-    const { podNetwork = 'vxlan', proxy = DEFAULT_PROXY_MODE, ipFamily = 'ipv4', loadBalancerPool } = options;
+    const { podNetwork = 'vxlan', proxy = DEFAULT_PROXY_MODE, ipFamily = 'ipv4' } = options;
+    const { loadBalancerPool, nodeportAddresses } = options;
     checkPool(loadBalancerPool ?? []);
+    checkNodePortAddresses(nodeportAddresses ?? []);
     checkProxy(proxy);
     requireRoot('starting a cluster');
     const runtime = requirePrograms();
@@ -127,7 +135,7 @@ export class Cluster implements AsyncDisposable {
       paths: clusterPaths(name),
       prepared,
       runtime,
-      network: clusterNetwork(families, { podNetwork, proxy, loadBalancerPool }),
+      network: clusterNetwork(families, { podNetwork, proxy, loadBalancerPool, nodeportAddresses }),
       nodeMaskSizes: options.nodeMaskSizes,
       nodeGracePeriodMs: options.nodeGracePeriodMs,
       log: options.log ?? silentLogger,
@@ -325,6 +333,14 @@ function checkProxy(proxy: ProxyMode): void {
       hint: `use one of ${modes.join(', ')}`,
       exitCode: 2,
     });
+  }
+}
+
+function checkNodePortAddresses(choices: readonly string[]): void {
+  try {
+    parseNodePortChoices(choices);
+  } catch (error) {
+    throw new UserError(`NodePort addresses: ${messageOf(error)}`, { exitCode: 2, cause: error });
   }
 }
 

@@ -12,7 +12,9 @@ import { systemClock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import { familyOf } from '../base/ip.ts';
 import { createLogger, type Logger } from '../base/log.ts';
+import { parseNodePortChoices } from '../base/node-port-choice.ts';
 import type { ProxyMode } from '../cluster/proxy-mode.ts';
+import { compactObject } from '../kube/compact.ts';
 import { EventRecorder } from '../kube/events.ts';
 import { HttpClient } from '../kube/http-client.ts';
 import { Informer } from '../kube/informer.ts';
@@ -51,6 +53,8 @@ import { DropServer } from '../node/policy/drop-server.ts';
 import { PolicyDrops } from '../node/policy/drops.ts';
 import { RoutesController } from '../node/routes/controller.ts';
 import { ServicesController } from '../node/services/controller.ts';
+import { DEFAULT_NODE_PORT_CHOICES } from '../node/services/node-addresses.ts';
+import { NodePortPlaces } from '../node/services/node-port-places.ts';
 import { renderAgentMetrics } from './agent-metrics.ts';
 import { containerdPid } from './containerd-process.ts';
 import { DROPS_SOCKET } from './policy-socket.ts';
@@ -72,6 +76,8 @@ export interface AgentOptions {
   readonly clusterCidr: readonly string[];
   readonly podNetwork: 'vxlan' | 'host-gw';
   readonly proxy: ProxyMode;
+  /** Where NodePorts and host ports are served; default primary and localhost. */
+  readonly nodeportAddresses?: readonly string[];
   /** In milliseconds. */
   readonly nodeLeaseDuration?: number;
 }
@@ -162,6 +168,11 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   const cni = new CniServer({ socketPath: options.cniSocket, network, log: log.child({ component: 'cni' }) });
   const syncServer = new SyncServer({ addresses: nodeIp, port: SYNC_PORT, log: log.child({ component: 'drain' }) });
   const syncClient = new SyncClient({ port: SYNC_PORT });
+  const nodePorts = new NodePortPlaces({
+    chosen: options.nodeportAddresses ? parseNodePortChoices(options.nodeportAddresses) : DEFAULT_NODE_PORT_CHOICES,
+    primary: nodeIp,
+    netlink,
+  });
   const services = new ServicesController({
     nodeName,
     informers: {
@@ -174,7 +185,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     conntrack,
     podCidrs: options.clusterCidr,
     serviceCidrs: options.serviceCidr,
-    nodeAddresses: nodeIp,
+    nodeAddresses: nodePorts.addresses,
     onGarbage: ({ reason, message, ...about }) => events.event(about, 'Warning', reason, message),
     onSynced: (version) => syncServer.advance(version),
     log: log.child({ component: 'services' }),
@@ -271,6 +282,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   await podCidrsAssigned(informers.nodes, nodeName, (podCidrs) => ipam.setPodCidrs(podCidrs), signal);
   await Promise.all([drops.start(signal), dropServer.start(signal)]);
   await Promise.all([policy.start(signal), routes.start(signal), services.start(signal), network.start(signal)]);
+  nodePorts.start((addresses) => services.setNodeAddresses(addresses), signal);
   await announce.start(signal);
   await cni.start(signal);
   writeConflist(options.cniConf, { socketPath: CNI_SOCKET_INSIDE });
@@ -303,8 +315,8 @@ function createInformers(client: HttpClient, log: Logger, hasClusterPolicies: bo
   return {
     nodes: new Informer('Node', all),
     pods: new Informer('Pod', all),
-    services: new Informer('Service', all),
-    slices: new Informer('EndpointSlice', all),
+    services: new Informer('Service', { ...all, transform: compactObject }),
+    slices: new Informer('EndpointSlice', { ...all, transform: compactObject }),
     namespaces: new Informer('Namespace', all),
     policies: new Informer('NetworkPolicy', all),
     ...(hasClusterPolicies ? { clusterPolicies: new Informer('ClusterNetworkPolicy', all) } : {}),

@@ -47,6 +47,11 @@ function addAgent(program: Command): void {
     .option('--cluster-domain <domain>', 'the DNS domain', 'cluster.local')
     .option('--service-cidr <cidr>', 'the addresses of Services (one per family)', collect)
     .option('--cluster-cidr <cidr>', 'the addresses of pods (one per family)', collect)
+    .option(
+      '--nodeport-addresses <choice>',
+      'where NodePorts and host ports are served: primary, localhost, all or a CIDR (several times)',
+      collect,
+    )
     .addOption(
       new Option('--pod-network <mode>', 'how packets cross nodes').choices(['vxlan', 'host-gw']).default('vxlan'),
     )

@@ -19,6 +19,7 @@ export interface UpOptions {
   readonly podNetwork: PodNetworkMode;
   readonly proxy: ProxyMode;
   readonly loadBalancerPool?: readonly string[];
+  readonly nodeportAddresses?: readonly string[];
   readonly detach?: boolean;
   readonly kubeconfig?: string;
   readonly merge?: boolean;
@@ -138,6 +139,7 @@ function spawnSupervisor(options: UpOptions): ChildProcess {
     ...['--name', options.name, '--nodes', `${options.nodes}`],
     ...['--ip-family', options.ipFamily, '--pod-network', options.podNetwork, '--proxy', options.proxy],
     ...(options.loadBalancerPool ?? []).flatMap((range) => ['--load-balancer-pool', range]),
+    ...(options.nodeportAddresses ?? []).flatMap((choice) => ['--nodeport-addresses', choice]),
     ...(options.kubeconfig ? ['--kubeconfig', options.kubeconfig] : []),
     ...(options.merge === false ? ['--no-merge'] : []),
   ]);

@@ -21,6 +21,8 @@ export function addUserCommands(program: Command): void {
   addSupportCommands(program);
 }
 
+const collect = (value: string, before: readonly string[] = []) => [...before, value];
+
 function addClusterCommands(program: Command): void {
   const clusterOptions = (command: Command) =>
     command
@@ -42,7 +44,12 @@ function addClusterCommands(program: Command): void {
       .option(
         '--load-balancer-pool <range>',
         'addresses on the underlay for Services of type LoadBalancer: a CIDR or first-last (several times)',
-        (range: string, before: readonly string[] = []) => [...before, range],
+        collect,
+      )
+      .option(
+        '--nodeport-addresses <choice>',
+        'where nodes serve NodePorts: primary, localhost, all or a CIDR (several times; default: primary and localhost)',
+        collect,
       )
       .option(
         '--kubeconfig <file>',

@@ -8,6 +8,11 @@ export interface ListOptions {
   /** The query-string form. */
   readonly labelSelector?: string;
   readonly fieldSelector?: string;
+  /**
+   * What is done to each object that comes from the wire, before anybody has it; it may change the object. Clients that hand
+   * out objects of their own leave it out.
+   */
+  readonly transform?: (object: AnyObject) => AnyObject;
 }
 
 export interface WatchOptions extends ListOptions {

@@ -3,10 +3,18 @@ import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
 import { createSecureContext } from 'node:tls';
-import type { DeleteOptions, KubeClient, ListOptions, ObjectList, PatchOptions, WatchOptions } from './client.ts';
+import type {
+  AnyObject,
+  DeleteOptions,
+  KubeClient,
+  ListOptions,
+  ObjectList,
+  PatchOptions,
+  WatchOptions,
+} from './client.ts';
 import { type ClusterAccess, readKubeconfig } from './kubeconfig.ts';
 import { type ApiResource, apiPath, apiResources, apiVersionOf, type NamespacedName } from './names.ts';
-import { StatusError, statusError } from './status.ts';
+import { isExpired, StatusError, statusError } from './status.ts';
 import type { Draft, KindMap, KindName, KubeObject, Status, WatchEvent } from './types.ts';
 
 const PATCH_TYPES = {
@@ -14,6 +22,9 @@ const PATCH_TYPES = {
   merge: 'application/merge-patch+json',
   strategic: 'application/strategic-merge-patch+json',
 } as const;
+
+/** Objects in a page of a list, as kubectl and client-go ask for. */
+const LIST_PAGE = 500;
 
 export interface HttpClientOptions {
   readonly access: ClusterAccess;
@@ -80,15 +91,35 @@ export class HttpClient implements KubeClient {
     return this.json({ method: 'GET', path: apiPath(apiResources[kind], at) });
   }
 
+  /**
+   * All objects, asked for in pages: the texts of ten thousand slices would be tens of megabytes at once. The pages are of one
+   * version; where the server forgets it in between, it is asked for all in one.
+   */
   async list<K extends KindName>(kind: K, options: ListOptions = {}): Promise<ObjectList<KindMap[K]>> {
+    const items: KindMap[K][] = [];
+    let page = await this.#page(kind, options, items);
+    while (page.continue) {
+      try {
+        page = await this.#page(kind, options, items, page.continue);
+      } catch (error) {
+        if (!isExpired(error)) throw error;
+        items.length = 0;
+        page = await this.#page(kind, options, items, 'whole');
+      }
+    }
+    return { items, resourceVersion: page.resourceVersion };
+  }
+
+  /** Adds the first page or the one of a token to the items, or everything. */
+  async #page<K extends KindName>(kind: K, options: ListOptions, items: KindMap[K][], token?: 'whole' | (string & {})) {
     const place = apiResources[kind];
-    const list = await this.json<{ items: KindMap[K][]; metadata: { resourceVersion: string } }>({
-      method: 'GET',
-      path: apiPath(place, { namespace: options.namespace }),
-      query: listQuery(options),
-    });
-    for (const item of list.items) named(item, place);
-    return { items: list.items, resourceVersion: list.metadata.resourceVersion };
+    const query = listQuery(options);
+    if (token !== 'whole') query.set('limit', String(LIST_PAGE));
+    if (token && token !== 'whole') query.set('continue', token);
+    const path = apiPath(place, { namespace: options.namespace });
+    const list = await this.json<List<KindMap[K]>>({ method: 'GET', path, query });
+    for (const item of list.items) items.push(finished(named(item, place), options));
+    return list.metadata;
   }
 
   create<K extends KindName>(kind: K, object: Draft<KindMap[K]>): Promise<KindMap[K]> {
@@ -156,8 +187,8 @@ export class HttpClient implements KubeClient {
     for await (const line of lines(response)) {
       const event = JSON.parse(line) as WatchEvent<KindMap[K]> | { type: 'ERROR'; object: Status };
       if (event.type === 'ERROR') throw new StatusError(event.object);
-      if (event.type !== 'BOOKMARK') named(event.object, place);
-      yield event;
+      if (event.type === 'BOOKMARK') yield event;
+      else yield { ...event, object: finished(named(event.object, place), options) };
     }
   }
 
@@ -209,6 +240,15 @@ export class HttpClient implements KubeClient {
       outgoing.end(payload);
     });
   }
+}
+
+interface List<T> {
+  readonly items: T[];
+  readonly metadata: { readonly resourceVersion: string; readonly continue?: string };
+}
+
+function finished<T>(object: T, { transform }: ListOptions): T {
+  return transform ? (transform(object as AnyObject) as T) : object;
 }
 
 function listQuery(options: ListOptions): URLSearchParams {

@@ -39,7 +39,8 @@ export interface InformerSource<T> extends Lister<T> {
 
 interface Index<T> {
   readonly valuesOf: (object: T) => readonly string[];
-  readonly entries: Map<string, Map<string, T>>;
+  /** The only object of a value, as nearly always (a pod's uid, an address), or all by key: a map takes 200 bytes. */
+  readonly entries: Map<string, T | Map<string, T>>;
 }
 
 export interface InformerOptions extends ListOptions {
@@ -89,7 +90,9 @@ export class Informer<K extends KindName> implements InformerSource<KindMap[K]>,
   byIndex(index: string, value: string): readonly KindMap[K][] {
     const entries = this.#indexes.get(index);
     if (!entries) throw new Error(`the informer of ${this.kind} has no index ${index}`);
-    return [...(entries.entries.get(value)?.values() ?? [])];
+    const entry = entries.entries.get(value);
+    if (entry instanceof Map) return [...entry.values()];
+    return entry === undefined ? [] : [entry];
   }
 
   /** Adds an index; may be called before or after the start. */
@@ -195,19 +198,29 @@ export class Informer<K extends KindName> implements InformerSource<KindMap[K]>,
 
 function insert<T>(index: Index<T>, key: string, object: T): void {
   for (const value of index.valuesOf(object)) {
-    let entries = index.entries.get(value);
-    if (!entries) {
-      entries = new Map();
-      index.entries.set(value, entries);
+    const entry = index.entries.get(value);
+    if (entry === undefined || entry === object) index.entries.set(value, object);
+    else if (entry instanceof Map) entry.set(key, object);
+    else {
+      const other = keyOf(entry as unknown as AnyObject);
+      index.entries.set(
+        value,
+        new Map([
+          [other, entry],
+          [key, object],
+        ]),
+      );
     }
-    entries.set(key, object);
   }
 }
 
 function drop<T>(index: Index<T>, key: string, object: T): void {
   for (const value of index.valuesOf(object)) {
-    const entries = index.entries.get(value);
-    entries?.delete(key);
-    if (entries?.size === 0) index.entries.delete(value);
+    const entry = index.entries.get(value);
+    if (entry instanceof Map) {
+      entry.delete(key);
+      const [only] = entry.size === 1 ? entry.values() : [];
+      if (only !== undefined) index.entries.set(value, only);
+    } else if (entry === object) index.entries.delete(value);
   }
 }

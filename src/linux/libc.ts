@@ -61,12 +61,20 @@ export const libc = {
     value: Uint8Array,
     length: Uint8Array,
   ) => number,
-  send: c.func('long send(int fd, const void *bytes, size_t length, int flags)') as (
+  send: c.func('long send(int fd, const void *bytes, size_t length, int flags)') as ((
     fd: number,
     bytes: Uint8Array,
     length: number,
     flags: number,
-  ) => number,
+  ) => number) & {
+    async: (
+      fd: number,
+      bytes: Uint8Array,
+      length: number,
+      flags: number,
+      done: (error: unknown, result: number) => void,
+    ) => void;
+  },
   recv: c.func('long recv(int fd, void *bytes, size_t length, int flags)') as (
     fd: number,
     bytes: Uint8Array,

@@ -10,11 +10,14 @@
  * A pool thread stays in the process's own namespace, and libnftables resolves `iif`/`oif` interface names in the
  * namespace of the thread that evaluates the text (`iifname`/`oifname` compare text and are free of this). Such texts
  * for another namespace are therefore run synchronously inside it.
+ *
+ * `elements` is the way for elements alone, many or often: it does without the library and its text.
  */
 import koffi from 'koffi';
 import { ERRNO, KernelError } from './errors.ts';
 import { libc } from './libc.ts';
 import { NetworkNamespace } from './netns.ts';
+import { SetElements } from './set-elements.ts';
 
 /** libnftables' soname has been the same since 0.9. */
 const LIBRARY = 'libnftables.so.1';
@@ -88,6 +91,7 @@ export class Nftables implements Disposable {
   #context: Context | undefined;
   #unused: NodeJS.Timeout | undefined;
   #isClosed = false;
+  #elements: SetElements | undefined;
   /** The last runAsync in the queue; never rejects. */
   #queue: Promise<void> = Promise.resolve();
   /** A pool thread works with the context at this moment. */
@@ -129,6 +133,12 @@ export class Nftables implements Disposable {
     return turn;
   }
 
+  /** Changes of elements by raw nfnetlink in the same namespace; a socket of its own, opened at the first use. */
+  get elements(): SetElements {
+    this.#elements ??= SetElements.open(this.#ns);
+    return this.#elements;
+  }
+
   /** Text as `nft list` prints it: `list('table inet podwire')`, `list('ruleset')`. */
   list(what: string): string {
     const command = `list ${what}`;
@@ -155,6 +165,7 @@ export class Nftables implements Disposable {
     }
     this.#isClosed = true;
     clearTimeout(this.#unused);
+    this.#elements?.close();
     this.#free();
     this.#ns.close();
   }

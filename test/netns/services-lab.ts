@@ -9,11 +9,13 @@
  */
 import dgram from 'node:dgram';
 import net, { isIPv6 } from 'node:net';
-import { type IpAddress, parseCidr } from '../../src/base/ip.ts';
+import { type IpAddress, ipToBytes, parseCidr } from '../../src/base/ip.ts';
 import { Conntrack } from '../../src/linux/conntrack.ts';
 import { hasCode } from '../../src/linux/errors.ts';
+import { parseMac } from '../../src/linux/netlink/reader.ts';
 import { NetworkNamespace } from '../../src/linux/netns.ts';
 import { Nftables } from '../../src/linux/nftables.ts';
+import { PacketSocket } from '../../src/linux/packet-socket.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
 import { bindUdp, connectTcp, listenTcp } from '../../src/linux/sockets.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
@@ -56,6 +58,14 @@ export interface Probe {
   readonly sourcePort?: number;
 }
 
+export interface Datagram {
+  readonly source: string;
+  readonly destination: string;
+  readonly port: number;
+  readonly sourcePort?: number;
+}
+
+const ETHERTYPE_IPV4 = 0x0800;
 const GATEWAY = { 4: '169.254.1.1', 6: 'fe80::1' } as const;
 /** Long enough for a busy machine, short enough for many drops. */
 const SILENCE_MS = 400;
@@ -89,6 +99,8 @@ export class ServicesLab implements AsyncDisposable {
   #build(): void {
     for (const key of ['net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding']) writeSysctl(this.node, key, 1);
     for (const key of ['net.ipv4.icmp_ratelimit', 'net.ipv6.icmp.ratelimit']) writeSysctl(this.node, key, 0);
+    // NodePorts at 127.0.0.1; the rules keep it from opening anything.
+    writeSysctl(this.node, 'net.ipv4.conf.all.route_localnet', 1);
     using links = Rtnetlink.open(this.node);
     for (const address of NODE_ADDRESSES) links.addAddress({ device: 'lo', address: withPrefix(address) });
     for (const [place, addresses] of Object.entries(PLACES)) this.#addPlace(links, place, addresses);
@@ -201,6 +213,33 @@ export class ServicesLab implements AsyncDisposable {
     return UdpClient.connect(socket, destination, port);
   }
 
+  /** A UDP datagram over IPv4 with addresses that no socket would send, from the place's link to the node. */
+  sendFrom(place: Place, { source, destination, port, sourcePort = 40_000 }: Datagram): void {
+    const ns = this.space(place);
+    using links = Rtnetlink.open(ns);
+    using nodeLinks = Rtnetlink.open(this.node);
+    const { mac } = nodeLinks.link(place)!;
+    const { ifindex, mac: own } = links.link('eth0')!;
+    using socket = PacketSocket.open({ ns, ifindex, protocol: ETHERTYPE_IPV4 });
+    const frame = Buffer.alloc(14 + 20 + 8);
+    frame.set(parseMac(mac!), 0);
+    frame.set(parseMac(own!), 6);
+    frame.writeUInt16BE(ETHERTYPE_IPV4, 12);
+    const ip = frame.subarray(14, 34);
+    ip[0] = 0x45;
+    ip.writeUInt16BE(28, 2);
+    ip[8] = 64;
+    ip[9] = 17;
+    ip.set(ipToBytes(source), 12);
+    ip.set(ipToBytes(destination), 16);
+    ip.writeUInt16BE(internetChecksum(ip), 10);
+    frame.writeUInt16BE(sourcePort, 34);
+    frame.writeUInt16BE(port, 36);
+    // Without a checksum, as IPv4 allows.
+    frame.writeUInt16BE(8, 38);
+    socket.send(frame);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const close of this.#closers) await close();
     this.nft.close();
@@ -281,4 +320,12 @@ function firstLine(socket: net.Socket): Promise<string | undefined> {
     socket.once('data', (bytes) => finish(bytes.toString().split('\n')[0]));
     socket.once('close', () => finish(undefined));
   });
+}
+
+/** RFC 1071, of bytes in which its own field is zero. */
+function internetChecksum(bytes: Buffer): number {
+  let sum = 0;
+  for (let i = 0; i < bytes.length; i += 2) sum += bytes.readUInt16BE(i);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  return ~sum & 0xffff;
 }

@@ -11,6 +11,7 @@ import { buildService, type NodeView, type Protocol, type ServiceModel } from '.
 import { canonicalListing, expectedListing, kernelListing } from '../../src/node/services/nftables/listing.ts';
 import { ServicesReconciler } from '../../src/node/services/nftables/reconciler.ts';
 import { renderRuleset } from '../../src/node/services/nftables/render.ts';
+import { LOCALHOST } from '../../src/node/services/node-addresses.ts';
 import { type ClusterState, type Decision, decide, type Packet } from '../../src/node/services/oracle.ts';
 import { anyState, type RandomState, type Vocabulary } from '../../src/node/services/random-states.ts';
 import {
@@ -27,7 +28,7 @@ const STATES = Number(process.env['PODWIRE_STATES'] ?? 40);
 const SEED = Number(process.env['PODWIRE_SEED'] ?? Date.now() % 1_000_000);
 const PACKETS = 24;
 
-const view: NodeView = { name: 'n1', zone: 'z1', nodePortAddresses: NODE_ADDRESSES };
+const view: NodeView = { name: 'n1', zone: 'z1', nodePortAddresses: [...NODE_ADDRESSES, LOCALHOST] };
 const EXTERNAL = ['203.0.113.5', '203.0.113.6', '2001:db8:cb::5', '2001:db8:cb::6'];
 
 const WORDS: Vocabulary = {
@@ -74,6 +75,7 @@ const anyPacket: fc.Arbitrary<RandomPacket> = fc
     destination: fc.constantFrom(
       ...[10, 11, 12, 13, 13].flatMap((n) => [`10.96.0.${n}`, `fd00:10:96::${n}`]),
       ...NODE_ADDRESSES,
+      LOCALHOST,
       ...EXTERNAL,
     ),
     protocol: fc.constantFrom('tcp', 'udp') as fc.Arbitrary<Protocol>,
@@ -84,7 +86,8 @@ const anyPacket: fc.Arbitrary<RandomPacket> = fc
     let destination = anywhere;
     // Pods of other nodes meet this node's rules only at its own addresses: all else their own node has translated.
     if (from === 'far-a') destination = NODE_ADDRESSES[2 * which]!;
-    const isNode = (NODE_ADDRESSES as readonly string[]).includes(destination);
+    if (destination === LOCALHOST && from !== 'node') destination = NODE_ADDRESSES[0]!;
+    const isNode = (view.nodePortAddresses as readonly string[]).includes(destination);
     const family = destination.includes(':');
     const own = from === 'node' ? [] : PLACES[from].filter((address) => address.includes(':') === family);
     return { from, source: own[which % own.length], destination, protocol, port: isNode ? nodePort : clusterPort };
@@ -118,7 +121,7 @@ function asPacket({ from, source, destination, protocol, port }: RandomPacket): 
 function decisionsFor(state: ClusterState, packet: Packet): Decision[] {
   if (packet.from !== 'node') return [decide(state, view, packet)];
   const isV6 = packet.destination.includes(':');
-  const isOwn = (NODE_ADDRESSES as readonly string[]).includes(packet.destination);
+  const isOwn = (view.nodePortAddresses as readonly string[]).includes(packet.destination);
   const sources = isOwn ? [packet.destination] : NODE_ADDRESSES.filter((address) => address.includes(':') === isV6);
   return sources.map((source) => decide(state, view, { ...packet, source }));
 }

@@ -15,6 +15,7 @@ export const NLM_F_DUMP_INTR = 0x10;
 const NLM_F_CAPPED = 0x100;
 const NLM_F_ACK_TLVS = 0x200;
 const NLMSGERR_ATTR_MSG = 1;
+const NLMSGERR_ATTR_OFFS = 2;
 
 /** The bits of an attribute's type that are flags (nested, network byte order). */
 const ATTRIBUTE_TYPE_MASK = 0x3fff;
@@ -147,6 +148,8 @@ export interface Acknowledgement {
   readonly errno: number;
   /** The kernel's words, when it gave some (NLMSGERR_ATTR_MSG). */
   readonly message: string | undefined;
+  /** Where in the request the attribute begins that the kernel found bad, in bytes from the request's header. */
+  readonly badOffset?: number;
 }
 
 /** Decodes NLMSG_ERROR: the errno, the request's header (and body unless capped), then the extended attributes. */
@@ -155,7 +158,10 @@ export function decodeAcknowledgement(message: NetlinkMessage): Acknowledgement 
   if (payload.length < 4) return { errno: 0, message: undefined };
   const errno = Math.abs(payload.readInt32LE(0));
   if ((message.flags & NLM_F_ACK_TLVS) === 0) return { errno, message: undefined };
-  return { errno, message: new Attributes(payload, attributesOffset(message)).string(NLMSGERR_ATTR_MSG) };
+  const attributes = new Attributes(payload, attributesOffset(message));
+  const badOffset = attributes.u32(NLMSGERR_ATTR_OFFS);
+  const answer = { errno, message: attributes.string(NLMSGERR_ATTR_MSG) };
+  return badOffset === undefined ? answer : { ...answer, badOffset };
 }
 
 function attributesOffset({ type, flags, payload }: NetlinkMessage): number {

@@ -33,6 +33,8 @@ const NETLINK_GET_STRICT_CHK = 12;
 const SO_RCVTIMEO = 20;
 const SO_RCVBUF = 8;
 const SO_RCVBUFFORCE = 33;
+const SO_SNDBUF = 7;
+const SO_SNDBUFFORCE = 32;
 const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 const SOCKADDR_NL_SIZE = 12;
@@ -45,6 +47,8 @@ const RECEIVE_SIZE = 65536;
 const REQUEST_BUFFER = 4 << 20;
 /** Room for notifications between two turns of the event loop, bytes. */
 const MONITOR_BUFFER = 8 << 20;
+/** What the kernel's own bookkeeping may take of a send buffer beside the bytes. */
+const SEND_OVERHEAD = 4096;
 const GUARD_SECONDS = 10;
 /** A dump is repeated when something changed under it; after so many times the caller should know. */
 const DUMP_ATTEMPTS = 20;
@@ -58,11 +62,15 @@ export interface BatchFailure {
   readonly index: number;
   readonly errno: number;
   readonly message: string | undefined;
+  /** Where in the message the bad attribute begins, if the kernel says so. */
+  readonly badOffset?: number | undefined;
 }
 
 export class NetlinkSocket implements Disposable {
   #fd: number;
   #sequence = 0;
+  /** What the send buffer was grown to; a new socket takes 200 KiB at least (net.core.wmem_default). */
+  #sendBuffer = 128 << 10;
 
   private constructor(fd: number) {
     this.#fd = fd;
@@ -139,6 +147,54 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
+   * Sends an nfnetlink batch (BEGIN, changes of which the last asks for an acknowledgement, END), which the kernel applies
+   * as a whole or not at all, and returns the messages that it refused; index 0 is the batch itself, refused at its
+   * commit. With "in pool" a pool thread works through it and the event loop goes on; nothing else may use the socket
+   * meanwhile. Throws KernelError when the kernel does not take the bytes.
+   */
+  async transactInPool(writer: MessageWriter, operation: string): Promise<BatchFailure[]> {
+    const { bytes, first } = this.#prepare(writer);
+    const sent = await new Promise<number>((resolve, reject) => {
+      libc.send.async(this.fd, bytes, bytes.length, 0, (error: unknown, result: number) =>
+        error ? reject(error) : resolve(result),
+      );
+    });
+    // The errno of a pool thread cannot be had: what was not taken is tried again here.
+    if (sent < 0) check(operation, libc.send(this.fd, bytes, bytes.length, 0));
+    return this.#receiveOutcome(writer, first, operation);
+  }
+
+  /** As `transactInPool`, in this thread. */
+  transact(writer: MessageWriter, operation: string): BatchFailure[] {
+    const { bytes, first } = this.#prepare(writer);
+    check(operation, libc.send(this.fd, bytes, bytes.length, 0));
+    return this.#receiveOutcome(writer, first, operation);
+  }
+
+  #prepare(writer: MessageWriter): { readonly bytes: Buffer; readonly first: number } {
+    const first = this.#takeSequence(writer);
+    const bytes = writer.finish(first);
+    if (bytes.length > this.#sendBuffer) {
+      growBuffer(this.fd, SO_SNDBUFFORCE, SO_SNDBUF, bytes.length + SEND_OVERHEAD);
+      this.#sendBuffer = bytes.length;
+    }
+    return { bytes, first };
+  }
+
+  #receiveOutcome(writer: MessageWriter, first: number, operation: string): BatchFailure[] {
+    const failures: BatchFailure[] = [];
+    const acknowledged = writer.count - 2;
+    this.#receiveUntil(operation, (message) => {
+      const index = (message.sequence - first) >>> 0;
+      if (message.type !== NLMSG_ERROR || index >= writer.count) return false;
+      const { errno, message: text, badOffset } = decodeAcknowledgement(message);
+      if (errno !== 0) failures.push({ index, errno, message: text, badOffset });
+      return index === acknowledged || (index === 0 && errno !== 0);
+    });
+    return failures;
+  }
+
+  /**
    * Takes what has arrived, without waiting: for sockets that receive notifications. Returns 'overrun' when the kernel
    * had to drop some (ENOBUFS): the caller must read the whole state again.
    */
@@ -194,10 +250,15 @@ export class NetlinkSocket implements Disposable {
 
   /** Returns the sequence number of the first message. */
   #send(writer: MessageWriter, operation: string, acknowledge: 'ack' | 'as is'): number {
-    const first = (this.#sequence + 1) >>> 0;
-    this.#sequence = (this.#sequence + writer.count) >>> 0;
+    const first = this.#takeSequence(writer);
     const bytes = writer.finish(first, acknowledge);
     check(operation, libc.send(this.fd, bytes, bytes.length, 0));
+    return first;
+  }
+
+  #takeSequence(writer: MessageWriter): number {
+    const first = (this.#sequence + 1) >>> 0;
+    this.#sequence = (this.#sequence + writer.count) >>> 0;
     return first;
   }
 
@@ -232,7 +293,7 @@ function openDescriptor(protocol: number, receiveBytes: number): number {
     const address = Buffer.alloc(SOCKADDR_NL_SIZE);
     address.writeUInt16LE(AF_NETLINK);
     check('bind a netlink socket', libc.bind(fd, address, address.length));
-    growReceiveBuffer(fd, receiveBytes);
+    growBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, receiveBytes);
     setSocketOption(fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
     setSocketOption(fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
     if (protocol === NETLINK_ROUTE) setSocketOption(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
@@ -243,12 +304,12 @@ function openDescriptor(protocol: number, receiveBytes: number): number {
   }
 }
 
-/** Beyond net.core.rmem_max where the process may; else as far as it goes. */
-function growReceiveBuffer(fd: number, bytes: number): void {
+/** Beyond net.core.rmem_max or wmem_max where the process may; else as far as it goes. */
+function growBuffer(fd: number, forced: number, option: number, bytes: number): void {
   try {
-    setSocketOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes);
+    setSocketOption(fd, SOL_SOCKET, forced, bytes);
   } catch (error) {
     if (!isPermission(error)) throw error;
-    setSocketOption(fd, SOL_SOCKET, SO_RCVBUF, bytes);
+    setSocketOption(fd, SOL_SOCKET, option, bytes);
   }
 }

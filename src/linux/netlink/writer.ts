@@ -149,6 +149,11 @@ export class MessageWriter {
     return this.#pad();
   }
 
+  /** Where a message begins in the finished bytes. */
+  startOf(index: number): number | undefined {
+    return this.#starts[index];
+  }
+
   /**
    * The finished bytes with consecutive sequence numbers from `firstSequence` on; the last message asks for an
    * acknowledgement when `acknowledgeLast` is "ack". The bytes stay valid until the writer is written to again.

@@ -31,6 +31,8 @@ export interface Endpoint {
   readonly local: boolean;
   /** Nobody said where it runs (hand-made slices): it may be a pod of this node that meets itself. */
   readonly unplaced?: true;
+  /** What `endpointText` says of it, where it was made before: equal endpoints of a slice share the text. */
+  readonly text?: EndpointText;
 }
 
 /** Where packets of a frontend go: to one of the endpoints (never none), or nowhere. */
@@ -90,8 +92,8 @@ export function frontendKey(frontend: Pick<Frontend, 'address' | 'protocol' | 'p
 /** An endpoint as rules write it: "10.244.0.2 . 8080". */
 export type EndpointText = string;
 
-export function endpointText(endpoint: Pick<Endpoint, 'address' | 'port'>): EndpointText {
-  return `${endpoint.address} . ${endpoint.port}`;
+export function endpointText({ address, port, text }: Pick<Endpoint, 'address' | 'port' | 'text'>): EndpointText {
+  return text ?? `${address} . ${port}`;
 }
 
 /** kube-proxy leaves Services with this label to other proxies. */
@@ -188,10 +190,12 @@ function mergeEndpoints(
   const used = lists.filter((list) => list.length > 0);
   if (used.length <= 1) return used[0] ?? [];
   const merged = new Map<string, SliceEndpoint>();
-  for (const endpoint of used.flat()) {
-    const id = `${endpoint.address} ${endpoint.port}`;
-    const other = merged.get(id);
-    if (!other || readiness(endpoint) > readiness(other)) merged.set(id, endpoint);
+  for (const list of used) {
+    for (const endpoint of list) {
+      const id = endpointText(endpoint);
+      const other = merged.get(id);
+      if (!other || readiness(endpoint) > readiness(other)) merged.set(id, endpoint);
+    }
   }
   return [...merged.values()];
 }

@@ -19,6 +19,12 @@ import { type EndpointText, type Frontend, frontendKey } from './model.ts';
 /** The least time between the starts of two passes, in milliseconds. */
 const MIN_PASS_MS = 50;
 /**
+ * And so many times the processor time of the last pass, up to MAX_PASS_MS: the kernel's table is the whole machine's, and a
+ * pass over a full one takes 7 to 15 ms. A storm of changes then spends a twentieth of a core here.
+ */
+const REST_FACTOR = 20;
+const MAX_PASS_MS = 500;
+/**
  * Up to so many endpoints are deleted by the kernel's own filter (0.5 ms each with 262,144 buckets, IPv4 only: its
  * comparison of IPv6 addresses is wrong); more, and IPv6, by one dump (10 ms).
  */
@@ -49,6 +55,8 @@ export class StaleFlows {
   readonly #clock: Clock;
   readonly #doomed = new Map<string, Doomed>();
   #lastPass = Number.NEGATIVE_INFINITY;
+  /** Processor time of the last pass, in milliseconds. */
+  #lastTook = 0;
   #timer: Timer | undefined;
   readonly stats = { passes: 0, cleared: 0 };
 
@@ -79,7 +87,8 @@ export class StaleFlows {
   /** Ends what was noted, now or a little later when a pass was only just made. Never throws: a failure is logged. */
   clear(): void {
     if (this.#doomed.size === 0 || this.#timer) return;
-    const wait = this.#lastPass + MIN_PASS_MS - this.#clock.now();
+    const rest = Math.min(MAX_PASS_MS, Math.max(MIN_PASS_MS, REST_FACTOR * this.#lastTook));
+    const wait = this.#lastPass + rest - this.#clock.now();
     if (wait <= 0) this.#pass();
     else {
       this.#timer = this.#clock.after(wait, () => {
@@ -117,6 +126,7 @@ export class StaleFlows {
     const doomed = new Map(this.#doomed);
     this.#doomed.clear();
     this.#lastPass = this.#clock.now();
+    const before = process.cpuUsage();
     this.#guarded(() => {
       if (this.#options.conntrack.count() === 0) return;
       for (const family of [4, 6] as const) {
@@ -127,6 +137,8 @@ export class StaleFlows {
         else this.#end(this.#flows(family).filter((flow) => isDoomed(flow, own)));
       }
     });
+    const { user, system } = process.cpuUsage(before);
+    this.#lastTook = (user + system) / 1000;
   }
 
   #endByFilters(filters: readonly ConntrackFilter[]): void {

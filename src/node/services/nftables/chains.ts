@@ -11,10 +11,24 @@ import { type Cidr, type Family, formatCidr } from '../../../base/ip.ts';
 import { MASQUERADE_MARK } from '../../../base/packet-marks.ts';
 import type { ClusterAddresses } from '../rules.ts';
 import { disjointRanges } from '../source-ranges.ts';
-import { CODE_MASK, Code, DROP_CODE, LOCAL_SLOT, REJECT_CODE, tableOf } from './schema.ts';
+import {
+  CODE_MASK,
+  Code,
+  type DispatchMap,
+  DROP_CODE,
+  FIREWALLED,
+  LOCAL_SLOT,
+  REJECT_CODE,
+  tableOf,
+} from './schema.ts';
 
 const MASQUERADE = `0x${MASQUERADE_MARK.toString(16)}`;
 const NOT_MASQUERADE = `0x${(~MASQUERADE_MARK >>> 0).toString(16)}`;
+
+const hex = (value: number): string => `0x${value.toString(16)}`;
+
+/** What the map `dispatch` has from the start. */
+export const DISPATCH_ELEMENTS: readonly string[] = [`${hex(REJECT_CODE)} : goto refuse`, `${hex(DROP_CODE)} : drop`];
 
 /** The words of a family. */
 function words(family: Family) {
@@ -64,18 +78,15 @@ function renderMaps(family: Family, { podCidrs, serviceCidrs }: ClusterAddresses
   map affinity-endpoints { type ${key} . mark : ${address} . inet_service; }
   map affinity-clients { ${clients}; flags dynamic,timeout; size 262144; timeout 3h; }
   map affinity-local-clients { ${clients}; flags dynamic,timeout; size 262144; timeout 3h; }
-  map dispatch { type mark : verdict; elements = { ${hex(REJECT_CODE)} : goto refuse, ${hex(DROP_CODE)} : drop }; }
+  map dispatch { type mark : verdict; elements = { ${DISPATCH_ELEMENTS.join(', ')} }; }
   map affinity-dispatch { type mark : verdict; }
   map affinity-local-dispatch { type mark : verdict; }
-  set firewalled { type ${key}; }
   set firewall-allowed { type ${key} . ${address}; flags interval; }
   set hairpin { type ${address} . ${address}; }
   set pod-cidrs { ${interval(podCidrs)} }
   set service-cidrs { ${interval(serviceCidrs)} }
   set service-addresses { type ${address}; }`;
 }
-
-const hex = (value: number): string => `0x${value.toString(16)}`;
 
 function renderBaseChains(family: Family): string {
   const { ip, frontend } = words(family);
@@ -85,7 +96,11 @@ function renderBaseChains(family: Family): string {
     meta l4proto tcp reject with tcp reset
     reject
   }
+  chain firewall {
+    ${frontend} . ${ip} saddr != @firewall-allowed drop
+  }
   chain run-code {
+    meta mark & ${hex(FIREWALLED)} == ${hex(FIREWALLED)} jump firewall
     meta mark & ${hex(CODE_MASK)} vmap @dispatch
   }
   chain unused-port {
@@ -118,20 +133,24 @@ function renderBaseChains(family: Family): string {
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
     meta mark & ${MASQUERADE} == ${MASQUERADE} meta mark set meta mark & ${NOT_MASQUERADE} masquerade fully-random
-    ${ip} saddr . ${ip} daddr @hairpin masquerade fully-random
-  }
-  chain firewall {
-    ${frontend} @firewalled ${frontend} . ${ip} saddr != @firewall-allowed drop
-  }
-  chain firewall-prerouting {
-    type filter hook prerouting priority -110; policy accept;
-    ct state new goto firewall
-  }
-  chain firewall-output {
-    type filter hook output priority -110; policy accept;
-    ct state new goto firewall
-  }`;
+    ct status dnat ${ip} saddr . ${ip} daddr @hairpin masquerade fully-random${family === 4 ? LOOPBACK_LEAVES : ''}
+  }${family === 4 ? LOOPBACK_GUARD : ''}`;
 }
+
+/**
+ * NodePorts at 127.0.0.1 need net.ipv4.conf.all.route_localnet, with which the kernel takes packets to and from 127.0.0.0/8 on
+ * every link (CVE-2020-8558). Here they are martian as before, by a look at what is on the wire: before connection
+ * tracking, which gives answers to the node's own connections their address 127.0.0.1 back.
+ */
+const LOOPBACK_GUARD = `
+  chain loopback-guard {
+    type filter hook prerouting priority raw; policy accept;
+    ip daddr 127.0.0.0/8 iiftype != loopback drop
+    ip saddr 127.0.0.0/8 iiftype != loopback drop
+  }`;
+/** What the node sends from 127.0.0.0/8 leaves only with another source. */
+const LOOPBACK_LEAVES = `
+    ip saddr 127.0.0.0/8 oiftype != loopback drop`;
 
 /** The constant part of session affinity: how many endpoints there are, and which of them, with the mark's M bit saved. */
 function renderAffinityChains(family: Family): string {
@@ -162,7 +181,8 @@ export interface DemandedChain {
   /** Unique within a table. */
   readonly name: string;
   readonly rules: readonly string[];
-  readonly map: 'dispatch' | 'affinity-dispatch' | 'affinity-local-dispatch';
+  readonly map: DispatchMap;
+  /** Empty for a chain that only other chains jump to. */
   readonly element: string;
   /** Other chains that this one jumps to. */
   readonly needs: readonly DemandedChain[];
@@ -256,14 +276,17 @@ export function chainOfCount(family: Family, scope: 'cluster' | 'local', count: 
   };
 }
 
-/** The commands that make a chain, what it needs first. */
+/**
+ * The commands that make a chain, what it needs first. Nothing leads to it yet, or, where an earlier agent left one of this
+ * name, its rules are replaced.
+ */
 export function renderChain(family: Family, chain: DemandedChain): string {
   const table = tableOf(family);
   const needs = chain.needs.map((needed) => renderChain(family, needed)).join('');
   const lines = [
     `add chain ${table} ${chain.name}`,
+    `flush chain ${table} ${chain.name}`,
     ...chain.rules.map((rule) => `add rule ${table} ${chain.name} ${rule}`),
-    ...(chain.element ? [`add element ${table} ${chain.map} { ${chain.element} }`] : []),
   ];
   return `${needs}${lines.join('\n')}\n`;
 }

@@ -47,7 +47,7 @@ function demandChains({ frontend, inside, outside }: Placement, table: TableStat
   const { family, affinitySeconds } = frontend;
   table.demand(chainOfCode(family, insideCode(frontend) & CODE_MASK), changes);
   const code = outsideCode(frontend);
-  if (code !== undefined) table.demand(chainOfCode(family, code), changes);
+  if (code !== undefined) table.demand(chainOfCode(family, code & CODE_MASK), changes);
   if (affinitySeconds === undefined) return;
   if (inside.length > 0) table.demand(chainOfCount(family, 'cluster', inside.length), changes);
   if (outside.length > 0) table.demand(chainOfCount(family, 'local', outside.length), changes);
@@ -127,8 +127,6 @@ function changeFirewall(
   const old = before?.frontend.sourceRanges;
   const next = after?.frontend.sourceRanges;
   if (!old && !next) return;
-  if (old && !next) changes.delete('firewalled', key);
-  if (next && !old) changes.add('firewalled', key);
   for (const range of old ?? []) if (!next?.includes(range)) changes.delete('firewall-allowed', `${key} . ${range}`);
   for (const range of next ?? []) if (!old?.includes(range)) changes.add('firewall-allowed', `${key} . ${range}`);
 }

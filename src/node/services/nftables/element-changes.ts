@@ -1,7 +1,8 @@
 /** What one transaction changes in one table, and what a table holds beside the frontends themselves. */
 import { type Cidr, cidrContains, type Family, type IpAddress } from '../../../base/ip.ts';
-import { type DemandedChain, renderChain } from './chains.ts';
-import { ELEMENT_MAPS, type ElementMap, tableOf } from './schema.ts';
+import type { ElementChange } from '../../../linux/set-elements.ts';
+import { type DemandedChain, DISPATCH_ELEMENTS, renderChain } from './chains.ts';
+import { DISPATCH_MAPS, type DispatchMap, ELEMENT_MAPS, type ElementMap, layoutOf, tableOf } from './schema.ts';
 
 /** The element changes of one transaction in one table. */
 export class ElementChanges {
@@ -43,19 +44,57 @@ export class ElementChanges {
     return new Map([...this.#adds].map(([map, elements]) => [map, elements.toSorted()]));
   }
 
-  /** nft commands: chains first, then all deletions, then all additions. `sorted` makes equal content equal bytes. */
-  render(order: 'as-is' | 'sorted' = 'as-is'): string {
+  /** nft commands that make the chains which the elements lead to. Nothing leads there before the elements do. */
+  renderChains(order: 'as-is' | 'sorted' = 'as-is'): string {
     const chains = order === 'sorted' ? this.#chains.toSorted((a, b) => (a.name < b.name ? -1 : 1)) : this.#chains;
-    const parts = chains.map((chain) => renderChain(this.family, chain));
-    for (const [verb, lists] of [['delete', this.#deletes] as const, ['add', this.#adds] as const]) {
-      for (const map of ELEMENT_MAPS) {
+    return chains.map((chain) => renderChain(this.family, chain)).join('');
+  }
+
+  /** The way to the chains, all deletions, then all additions: one transaction. */
+  elements(): readonly ElementChange[] {
+    const { family } = this;
+    const dispatch = this.#dispatch().map(
+      ([map, elements]): ElementChange => ({
+        op: 'add',
+        set: layoutOf(family, map),
+        elements,
+      }),
+    );
+    const changes = [['delete', this.#deletes] as const, ['add', this.#adds] as const].flatMap(([op, lists]) =>
+      ELEMENT_MAPS.flatMap((map): ElementChange[] => {
         const elements = lists.get(map);
-        if (!elements) continue;
-        const list = order === 'sorted' ? elements.toSorted() : elements;
-        parts.push(`${verb} element ${tableOf(this.family)} ${map} { ${list.join(', ')} }\n`);
-      }
-    }
-    return parts.join('');
+        return elements ? [{ op, set: layoutOf(family, map), elements }] : [];
+      }),
+    );
+    return [...dispatch, ...changes];
+  }
+
+  /** One transaction that leaves nothing but the additions in the maps, whatever they had. */
+  replacement(): readonly ElementChange[] {
+    const emptied = [...DISPATCH_MAPS, ...ELEMENT_MAPS].map(
+      (map): ElementChange => ({ op: 'delete', set: layoutOf(this.family, map), elements: 'all' }),
+    );
+    const fixed: ElementChange = { op: 'add', set: layoutOf(this.family, 'dispatch'), elements: DISPATCH_ELEMENTS };
+    return [...emptied, fixed, ...this.elements()];
+  }
+
+  /** All of it as nft commands, sorted, so that equal content is equal bytes. */
+  render(): string {
+    const command = (op: string, map: string, elements: readonly string[]) =>
+      `${op} element ${tableOf(this.family)} ${map} { ${elements.toSorted().join(', ')} }\n`;
+    const dispatch = this.#dispatch().map(([map, elements]) => command('add', map, elements));
+    const changes = this.elements().flatMap(({ op, set, elements }) =>
+      elements === 'all' || set.value === 'verdict' ? [] : [command(op, set.name, elements)],
+    );
+    return [this.renderChains('sorted'), ...dispatch, ...changes].join('');
+  }
+
+  #dispatch(): readonly (readonly [DispatchMap, readonly string[]])[] {
+    if (this.#chains.length === 0) return [];
+    return DISPATCH_MAPS.flatMap((map) => {
+      const elements = this.#chains.flatMap((chain) => (chain.map === map && chain.element ? [chain.element] : []));
+      return elements.length > 0 ? [[map, elements] as const] : [];
+    });
   }
 }
 

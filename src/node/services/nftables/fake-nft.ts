@@ -1,11 +1,18 @@
 /**
  * A stand-in for `Nftables` that knows just the commands podwire's Service rules are written in, and refuses what the kernel
- * refuses: deleting what is not there, adding one key with two values, leading to a chain that does not exist. A failed
- * transaction changes nothing. For tests without root; the kernel itself is asked in test/netns.
+ * refuses: deleting what is not there, adding one key with two values, leading to a chain that does not exist, elements
+ * of another type than the set's. A failed transaction changes nothing. For tests without root;
+ * test/netns/services-nft.test.ts asks the kernel the same questions.
  */
+import { ERRNO, KernelError } from '../../../linux/errors.ts';
+import { MessageWriter } from '../../../linux/netlink/writer.ts';
+import { encodeTransaction } from '../../../linux/nftables/elements.ts';
+import type { ElementChange, SetLayout } from '../../../linux/set-elements.ts';
 
 type Elements = Map<string, string | undefined>;
 interface Table {
+  /** The types of sets as they were declared: "mark : verdict". */
+  readonly types: Map<string, string>;
   readonly sets: Map<string, Elements>;
   readonly chains: Set<string>;
 }
@@ -14,6 +21,11 @@ export class FakeNft {
   #tables = new Map<string, Table>();
   /** Every transaction that was applied, in order. */
   readonly transactions: string[] = [];
+  /** Changes of elements; they are kept in `transactions` as the text that nft would have taken. */
+  readonly elements = {
+    commit: (changes: readonly ElementChange[]): void => this.#commit(changes),
+    commitAsync: async (changes: readonly ElementChange[]): Promise<void> => this.#commit(changes),
+  };
   /** Refuses the transactions for which this says why. */
   refuse: ((text: string) => string | undefined) | undefined;
 
@@ -29,6 +41,16 @@ export class FakeNft {
 
   async runAsync(text: string): Promise<void> {
     this.run(text);
+  }
+
+  #commit(changes: readonly ElementChange[]): void {
+    encodeTransaction(new MessageWriter(), changes);
+    for (const { set } of changes) {
+      const declared = this.#tables.get(tableText(set))?.types.get(set.name);
+      if (declared === undefined) throw refusal('ENOENT', `No such set ${set.name}`);
+      if (declared !== typeText(set)) throw refusal('EINVAL', `${set.name} is of type ${declared}`);
+    }
+    this.run(changes.map(commandText).join(''));
   }
 
   /** Only what the reconciler asks: one map's existence. */
@@ -74,16 +96,19 @@ function applyText(tables: Map<string, Table>, text: string): void {
   }
 }
 
-const newTable = (): Table => ({ sets: new Map(), chains: new Set() });
+const newTable = (): Table => ({ types: new Map(), sets: new Map(), chains: new Set() });
 
 /** One line inside a table; true when it opens a chain. */
 function applyBlockLine(table: Table, line: string): boolean {
-  const set = /^(?:map|set) (\S+) \{.*?(?:elements = \{ (.*?) \};)? \}$/.exec(line);
+  const set = /^(?:map|set) (\S+) \{ type ([^;]+);.*?(?:elements = \{ (.*?) \};)? \}$/.exec(line);
   const chain = /^chain (\S+) \{$/.exec(line);
   if (set) {
-    const elements: Elements = table.sets.get(set[1]!) ?? new Map();
-    for (const element of set[2]?.split(', ') ?? []) addElement(elements, element);
-    table.sets.set(set[1]!, elements);
+    const [, name, type, list] = set as unknown as [string, string, string, string | undefined];
+    if ((table.types.get(name) ?? type) !== type) throw refusal('EEXIST', `File exists: ${name}`);
+    table.types.set(name, type);
+    const elements: Elements = table.sets.get(name) ?? new Map();
+    for (const element of list?.split(', ') ?? []) addElement(elements, element);
+    table.sets.set(name, elements);
   } else if (chain) table.chains.add(chain[1]!);
   return chain !== null;
 }
@@ -95,23 +120,25 @@ function applyCommand(tables: Map<string, Table>, line: string): void {
   const [, verb, kind, name, object, elements] = match as unknown as [string, string, string, string, string, string];
   if (kind === 'table') {
     if (verb === 'add') tables.set(name, tables.get(name) ?? newTable());
-    else if (!tables.has(name)) throw new Error(`No such table ${name}`);
+    else if (!tables.has(name)) throw refusal('ENOENT', `No such table ${name}`);
     else if (verb === 'delete') tables.delete(name);
     return;
   }
   const table = tables.get(name);
-  if (!table) throw new Error(`No such table ${name}`);
-  if (verb === 'flush') {
-    if (!table.sets.has(object)) throw new Error(`No such set ${object}`);
+  if (!table) throw refusal('ENOENT', `No such table ${name}`);
+  if (kind === 'chain' && verb === 'flush') {
+    if (!table.chains.has(object)) throw refusal('ENOENT', `No such chain ${object}`);
+  } else if (verb === 'flush') {
+    if (!table.sets.has(object)) throw refusal('ENOENT', `No such set ${object}`);
     table.sets.get(object)!.clear();
   } else if (kind === 'chain') table.chains.add(object);
-  else if (kind === 'rule' && !table.chains.has(object)) throw new Error(`No such chain ${object}`);
+  else if (kind === 'rule' && !table.chains.has(object)) throw refusal('ENOENT', `No such chain ${object}`);
   else if (kind === 'element') {
     const set = table.sets.get(object);
-    if (!set) throw new Error(`No such set ${object}`);
+    if (!set) throw refusal('ENOENT', `No such set ${object}`);
     for (const element of elements.split(', ')) {
       if (verb === 'add') addElement(set, element);
-      else if (!set.delete(element)) throw new Error(`No such element ${object} ${element}`);
+      else if (!set.delete(element.split(' : ')[0]!)) throw refusal('ENOENT', `No such element ${object} ${element}`);
     }
   }
 }
@@ -120,7 +147,7 @@ function addElement(set: Elements, text: string): void {
   const colon = text.indexOf(' : ');
   const key = colon < 0 ? text : text.slice(0, colon);
   const value = colon < 0 ? undefined : text.slice(colon + 3);
-  if (set.has(key) && set.get(key) !== value) throw new Error(`File exists: ${text}`);
+  if (set.has(key) && set.get(key) !== value) throw refusal('EEXIST', `File exists: ${text}`);
   set.set(key, value);
 }
 
@@ -129,6 +156,25 @@ function checkJumps(tables: ReadonlyMap<string, Table>): void {
     for (const set of sets.values())
       for (const value of set.values()) {
         const target = /^(?:goto|jump) (\S+)$/.exec(value ?? '')?.[1];
-        if (target !== undefined && !chains.has(target)) throw new Error(`No such chain ${target}`);
+        if (target !== undefined && !chains.has(target)) throw refusal('ENOENT', `No such chain ${target}`);
       }
+}
+
+function refusal(code: string, message: string): KernelError {
+  return new KernelError('nft', ERRNO[code]!, message);
+}
+
+function tableText({ family, table }: SetLayout): string {
+  return `${family === 4 ? 'ip' : 'ip6'} ${table}`;
+}
+
+function typeText({ key, value }: SetLayout): string {
+  const values = value === undefined ? '' : ` : ${value === 'verdict' ? value : value.join(' . ')}`;
+  return `${key.join(' . ')}${values}`;
+}
+
+function commandText({ op, set, elements }: ElementChange): string {
+  const place = `${tableText(set)} ${set.name}`;
+  if (elements === 'all') return `flush ${set.value ? 'map' : 'set'} ${place}\n`;
+  return elements.length === 0 ? '' : `${op} element ${place} { ${elements.join(', ')} }\n`;
 }

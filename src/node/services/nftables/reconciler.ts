@@ -13,17 +13,21 @@ import { messageOf } from '../../../base/errors.ts';
 import type { Family } from '../../../base/ip.ts';
 import { isBusy } from '../../../linux/errors.ts';
 import type { Nftables } from '../../../linux/nftables.ts';
+import type { ElementChange, SetElements } from '../../../linux/set-elements.ts';
 import { Claims } from '../claims.ts';
-import type { Frontend, Problem, ServiceModel } from '../model.ts';
+import type { Problem, ServiceModel } from '../model.ts';
 import type { ClusterAddresses, KeyedModel, OpenRules, RulesContext, ServiceRules } from '../rules.ts';
 import { changeFrontend } from './changes.ts';
 import { ElementChanges, type TableState } from './element-changes.ts';
 import { type Placement, place } from './placement.ts';
-import { renderRuleset } from './render.ts';
+import { type RenderedRuleset, renderRuleset } from './render.ts';
 import { tableOf } from './schema.ts';
 
 export interface ReconcilerOptions extends RulesContext {
-  readonly nft: Pick<Nftables, 'run' | 'runAsync' | 'list'>;
+  /** Tables, chains and rules are text for `nft`; their elements are written without it. */
+  readonly nft: Pick<Nftables, 'run' | 'runAsync' | 'list'> & {
+    readonly elements: Pick<SetElements, 'commit' | 'commitAsync'>;
+  };
 }
 
 /** The mode nftables, on a context that was opened in the node's namespace. */
@@ -31,13 +35,11 @@ export function nftablesRules(nft: ReconcilerOptions['nft']): OpenRules {
   return (context) => new ServicesReconciler({ ...context, nft });
 }
 
-/** Text longer than this is applied by a pool thread, so that the event loop goes on. */
+/** Text longer than this, and more elements than that, are applied by a pool thread, so that the event loop goes on. */
 const ASYNC_BYTES = 128 * 1024;
-/**
- * Frontends in one transaction of a bulk load. libnftables takes 3 KB for an element and the C library keeps what it once
- * took: 100,000 elements in one transaction leave 300 MB behind, in parts hardly anything.
- */
-const CHUNK_FRONTENDS = 250;
+const ASYNC_ELEMENTS = 1500;
+/** Frontends in one transaction of a bulk load: the next is computed while the kernel works on this one. */
+const CHUNK_FRONTENDS = 1000;
 
 export class ServicesReconciler implements ServiceRules {
   readonly #options: ReconcilerOptions;
@@ -129,24 +131,42 @@ export class ServicesReconciler implements ServiceRules {
   }
 
   async #applyFrontends(dirty: ReadonlySet<string>): Promise<void> {
-    if (dirty.size <= CHUNK_FRONTENDS) return this.#applyChunk(dirty);
-    const ids = [...dirty];
-    for (let i = 0; i < ids.length; i += CHUNK_FRONTENDS) {
-      await this.#applyChunk(ids.slice(i, i + CHUNK_FRONTENDS));
-      await turn();
-    }
+    if (dirty.size <= CHUNK_FRONTENDS) await this.#applyChunk(dirty);
+    else await this.#applyInChunks([...dirty]);
+    this.#options.flows?.clear();
   }
 
+  /** At most two chunks are under way: one in the kernel, one being computed. Ends when both have ended, also in failure. */
+  async #applyInChunks(ids: readonly string[]): Promise<void> {
+    let before: Promise<void> = Promise.resolve();
+    for (let i = 0; i < ids.length; i += CHUNK_FRONTENDS) {
+      const chunk = this.#applyChunk(ids.slice(i, i + CHUNK_FRONTENDS));
+      const ended = chunk.catch(() => {});
+      try {
+        await before;
+      } catch (error) {
+        await ended;
+        throw error;
+      }
+      before = chunk;
+      await turn();
+    }
+    await before;
+  }
+
+  /**
+   * The elements are one transaction. Where they need chains that are not there yet, these come before them in one of their
+   * own: it adds chains to which nothing leads.
+   */
   async #applyChunk(ids: Iterable<string>): Promise<void> {
     const changes = new Map(this.#families.map((family) => [family, new ElementChanges(family)]));
     for (const table of this.#tables.values()) table.leftovers.begin();
     for (const id of ids) this.#changeOne(id, changes);
     for (const [family, table] of this.#tables) table.leftovers.end(changes.get(family)!);
-    const text = [...changes.values()].map((each) => each.render()).join('');
-    if (text === '') return;
-    await this.#run(text);
-    for (const each of changes.values()) this.stats.elements += each.size;
-    this.#options.flows?.clear();
+    const all = [...changes.values()];
+    const chains = all.map((each) => each.renderChains()).join('');
+    if (chains !== '') await this.#run(chains);
+    await this.#write(all.flatMap((each) => each.elements()));
   }
 
   #changeOne(id: string, changes: ReadonlyMap<Family, ElementChanges>): void {
@@ -162,27 +182,26 @@ export class ServicesReconciler implements ServiceRules {
     else this.#placements.delete(id);
   }
 
-  /** Replaces the tables. Where none are there yet nobody is served yet either, and a large load goes in parts. */
+  /** Replaces what the tables hold. Where none are there yet nobody is served yet either, and a large load goes in parts. */
   async #load(): Promise<void> {
     this.stats.rebuilds++;
-    const ids = [...this.#claims.frontendKeys()].sort();
+    const ids = [...this.#claims.frontendKeys()];
     const isTakeover = this.#tablesExist();
-    const inParts = ids.length > CHUNK_FRONTENDS && !isTakeover;
-    const frontends = inParts ? [] : ids.map((id) => this.#claims.winner(id)!);
-    const ruleset = renderRuleset(frontends as Frontend[], this.#families, this.#addresses);
+    const frontends = isTakeover ? ids.sort().map((id) => this.#claims.winner(id)!) : [];
+    const ruleset = renderRuleset(frontends, this.#families, this.#addresses);
     this.#tables = ruleset.tables;
     this.#placements = ruleset.placements;
-    if (!isTakeover || !(await this.#refill(ruleset.refill))) await this.#run(ruleset.replace);
-    this.stats.elements += ruleset.elements;
-    if (inParts) await this.#applyFrontends(new Set(ids));
+    if (!isTakeover || !(await this.#takeOver(ruleset))) await this.#run(ruleset.replace());
+    if (!isTakeover) await this.#applyFrontends(new Set(ids));
     this.#loaded = true;
     this.#options.flows?.clearAll(this.#placements);
   }
 
   /** Tries to keep the tables and what affinity remembers in them; false when their layout is another one. */
-  async #refill(text: string): Promise<boolean> {
+  async #takeOver({ takeover }: RenderedRuleset): Promise<boolean> {
     try {
-      await this.#run(text);
+      await this.#run(takeover.rules);
+      await this.#write(takeover.elements());
       return true;
     } catch (error) {
       this.#options.log.info({ error }, 'service rules: the tables cannot be refilled and are replaced');
@@ -215,13 +234,24 @@ export class ServicesReconciler implements ServiceRules {
     this.stats.transactions++;
     const { nft } = this.#options;
     if (text.length > ASYNC_BYTES) return nft.runAsync(text);
-    try {
-      nft.run(text);
-    } catch (error) {
-      // Another user of the context has a transaction in the pool: wait behind it.
-      if (!isBusy(error)) throw error;
-      await nft.runAsync(text);
-    }
+    await orQueued(
+      () => nft.run(text),
+      () => nft.runAsync(text),
+    );
+  }
+
+  async #write(changes: readonly ElementChange[]): Promise<void> {
+    if (changes.length === 0) return;
+    const { elements } = this.#options.nft;
+    const count = changes.reduce((sum, each) => sum + (each.elements === 'all' ? 0 : each.elements.length), 0);
+    this.stats.transactions++;
+    if (count > ASYNC_ELEMENTS) await elements.commitAsync(changes);
+    else
+      await orQueued(
+        () => elements.commit(changes),
+        () => elements.commitAsync(changes),
+      );
+    this.stats.elements += count;
   }
 
   #reportConflicts(key: string): void {
@@ -243,5 +273,15 @@ export class ServicesReconciler implements ServiceRules {
     this.#options.nft.run(
       this.#families.map((family) => `add table ${tableOf(family)}\ndelete table ${tableOf(family)}\n`).join(''),
     );
+  }
+}
+
+/** Does it at once, or, where a transaction of another is in the pool, behind that. */
+async function orQueued(now: () => void, queued: () => Promise<void>): Promise<void> {
+  try {
+    now();
+  } catch (error) {
+    if (!isBusy(error)) throw error;
+    await queued();
   }
 }
