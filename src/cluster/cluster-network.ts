@@ -1,6 +1,7 @@
 /** The address plan of a cluster: Kubernetes' own defaults, in the families that were asked for. */
 import { cidrAddress, type Family, parseCidr } from '../base/ip.ts';
 import type { PodNetworkMode } from './description.ts';
+import type { ProxyMode } from './proxy-mode.ts';
 
 export interface ClusterNetwork {
   readonly podCidrs: readonly string[];
@@ -8,6 +9,7 @@ export interface ClusterNetwork {
   readonly dnsAddresses: readonly string[];
   readonly clusterDomain: string;
   readonly podNetwork: PodNetworkMode;
+  readonly proxy: ProxyMode;
   /** CIDRs or ranges on the underlay for Services of type LoadBalancer. */
   readonly loadBalancerPool: readonly string[];
 }
@@ -19,11 +21,17 @@ const LOAD_BALANCER_POOLS: Readonly<Record<Family, string>> = { 4: '172.18.200.0
 /** kubeadm's choice: the tenth address of the Service range is the cluster's DNS. */
 const DNS_OFFSET = 10;
 
+/** What is chosen about a cluster's network. */
+export interface NetworkChoice {
+  readonly podNetwork: PodNetworkMode;
+  readonly proxy: ProxyMode;
+  readonly loadBalancerPool?: readonly string[] | undefined;
+}
+
 /** The plan for the families, the primary one first. */
 export function clusterNetwork(
   families: readonly Family[],
-  podNetwork: PodNetworkMode,
-  loadBalancerPool?: readonly string[],
+  { podNetwork, proxy, loadBalancerPool }: NetworkChoice,
 ): ClusterNetwork {
   const serviceCidrs = families.map((family) => SERVICE_CIDRS[family]);
   return {
@@ -32,6 +40,7 @@ export function clusterNetwork(
     dnsAddresses: serviceCidrs.map((cidr) => cidrAddress(parseCidr(cidr), DNS_OFFSET)),
     clusterDomain: 'cluster.local',
     podNetwork,
+    proxy,
     loadBalancerPool: loadBalancerPool ?? families.map((family) => LOAD_BALANCER_POOLS[family]),
   };
 }

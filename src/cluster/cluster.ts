@@ -28,7 +28,8 @@ import { requireKernel } from './kernel.ts';
 import { type ClusterPaths, checkName, clusterPaths, DEFAULT_NAME } from './paths.ts';
 import { openPodNamespace } from './pod-namespace.ts';
 import { type ConnectResult, probeTcp } from './probe.ts';
-import { requirePrograms, requireRoot } from './requirements.ts';
+import { DEFAULT_PROXY_MODE, PROXY_MODES, type ProxyMode } from './proxy-mode.ts';
+import { requirePrograms, requireProxyPrograms, requireRoot } from './requirements.ts';
 import { prepare } from './setup.ts';
 import { contextName, Supervisor } from './supervisor.ts';
 import { existingClusters, tearDown } from './teardown.ts';
@@ -41,6 +42,8 @@ export interface ClusterOptions {
   readonly nodes?: number;
   readonly ipFamily?: IpFamily;
   readonly podNetwork?: PodNetworkMode;
+  /** What puts Services into the nodes' kernels; default nftables. */
+  readonly proxy?: ProxyMode;
   /**
    * CIDRs, ranges ("first-last") or addresses on the underlay that Services of type LoadBalancer get; empty for none.
    * Default 172.18.200.0/24 and fd00:18::c8:0/112.
@@ -97,10 +100,13 @@ export class Cluster implements AsyncDisposable {
     if (!Number.isInteger(nodes) || nodes < 1 || nodes > MAX_NODES) {
       throw new UserError(`a cluster has 1 to ${MAX_NODES} nodes, not ${nodes}`, { exitCode: 2 });
     }
-    checkPool(options.loadBalancerPool ?? []);
+    const { podNetwork = 'vxlan', proxy = DEFAULT_PROXY_MODE, ipFamily = 'ipv4', loadBalancerPool } = options;
+    checkPool(loadBalancerPool ?? []);
+    checkProxy(proxy);
     requireRoot('starting a cluster');
     const runtime = requirePrograms();
-    requireKernel(options.podNetwork ?? 'vxlan');
+    requireProxyPrograms(proxy);
+    requireKernel({ podNetwork, proxy });
     if (existingClusters().includes(name)) {
       throw new UserError(`there is a cluster named ${JSON.stringify(name)} already`, {
         hint: `take it down with: podwire down --name ${name}   or choose another name with --name`,
@@ -112,15 +118,13 @@ export class Cluster implements AsyncDisposable {
       options.progress?.(step);
     };
     const prepared = await prepare(progress);
-    const ipFamily = options.ipFamily ?? 'ipv4';
-    const podNetwork = options.podNetwork ?? 'vxlan';
     const families = familiesOf(ipFamily);
     progress(`starting ${nodes} node${nodes === 1 ? '' : 's'}`);
     const supervisor = new Supervisor({
       paths: clusterPaths(name),
       prepared,
       runtime,
-      network: clusterNetwork(families, podNetwork, options.loadBalancerPool),
+      network: clusterNetwork(families, { podNetwork, proxy, loadBalancerPool }),
       nodeMaskSizes: options.nodeMaskSizes,
       nodeGracePeriodMs: options.nodeGracePeriodMs,
       log: options.log ?? silentLogger,
@@ -129,6 +133,7 @@ export class Cluster implements AsyncDisposable {
         createdAt: new Date().toISOString(),
         ipFamily,
         podNetwork,
+        proxy,
         nodes: Array.from({ length: nodes }, (_, i) => ({
           name: `node-${i + 1}`,
           addresses: nodeAddresses(families, i),
@@ -305,6 +310,16 @@ function checkPool(pool: readonly string[]): void {
     for (const range of pool) parseRange(range);
   } catch (error) {
     throw new UserError(`load balancer pool: ${messageOf(error)}`, { exitCode: 2, cause: error });
+  }
+}
+
+function checkProxy(proxy: ProxyMode): void {
+  const modes: readonly ProxyMode[] = PROXY_MODES;
+  if (!modes.includes(proxy)) {
+    throw new UserError(`there is no proxy mode ${JSON.stringify(proxy)}`, {
+      hint: `use one of ${modes.join(', ')}`,
+      exitCode: 2,
+    });
   }
 }
 

@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { codeOf, UserError } from '../base/errors.ts';
 import type { Family } from '../base/ip.ts';
 import { clusterPaths } from './paths.ts';
+import type { ProxyMode } from './proxy-mode.ts';
 
 export type IpFamily = 'ipv4' | 'ipv6' | 'dual';
 export type PodNetworkMode = 'vxlan' | 'host-gw';
@@ -19,6 +20,8 @@ export interface ClusterDescription {
   readonly createdAt: string;
   readonly ipFamily: IpFamily;
   readonly podNetwork: PodNetworkMode;
+  /** Absent in clusters of earlier versions, which had nftables alone. */
+  readonly proxy?: ProxyMode;
   /** The API server's port on 127.0.0.1. */
   readonly apiPort: number;
   readonly nodes: readonly NodeDescription[];

@@ -5,6 +5,7 @@ import { UserError } from '../base/errors.ts';
 import { detectFeatures, type FeatureName, type Features } from '../linux/features.ts';
 import type { PodNetworkMode } from './description.ts';
 import { cacheRoot } from './paths.ts';
+import type { ProxyMode } from './proxy-mode.ts';
 
 const ALWAYS: readonly FeatureName[] = [
   'veth',
@@ -19,23 +20,40 @@ const ALWAYS: readonly FeatureName[] = [
   'overlayfs',
 ];
 
-/** Throws UserError that names the first feature the kernel lacks. */
-export function requireKernel(podNetwork: PodNetworkMode, detect: () => Features = detectFeatures): void {
-  const needed = podNetwork === 'vxlan' ? [...ALWAYS, 'vxlan' as const] : ALWAYS;
-  const marker = join(cacheRoot(), `kernel-${bootId()}-${podNetwork}`);
+/** What each way over the nodes and each mode of the proxy needs beyond that. */
+const BY_POD_NETWORK: Readonly<Record<PodNetworkMode, readonly FeatureName[]>> = { vxlan: ['vxlan'], 'host-gw': [] };
+const BY_PROXY: Readonly<Record<ProxyMode, readonly FeatureName[]>> = {
+  nftables: [],
+  iptables: ['xtables'],
+  ipvs: ['ip_vs', 'dummy'],
+  ebpf: ['bpf', 'btf'],
+};
+
+/** The choices of a cluster that ask something of the kernel. */
+export interface KernelChoice {
+  readonly podNetwork: PodNetworkMode;
+  readonly proxy: ProxyMode;
+}
+
+/** Throws UserError that names the first feature the kernel lacks, with the choice that does without it. */
+export function requireKernel({ podNetwork, proxy }: KernelChoice, detect: () => Features = detectFeatures): void {
+  const needed = [...ALWAYS, ...BY_POD_NETWORK[podNetwork], ...BY_PROXY[proxy]];
+  const marker = join(cacheRoot(), `kernel-${bootId()}-${podNetwork}-${proxy}`);
   if (detect === detectFeatures && existsSync(marker)) return;
   const features = detect();
   for (const name of needed) {
     const feature = features[name];
     if (!feature.present) {
-      const hint =
-        name === 'vxlan'
-          ? 'without VXLAN use: podwire up --pod-network host-gw'
-          : 'load the module or use another kernel';
-      throw new UserError(feature.reason, { hint, exitCode: 3 });
+      throw new UserError(feature.reason, { hint: wayOut(name, proxy), exitCode: 3 });
     }
   }
   if (detect === detectFeatures) remember(marker);
+}
+
+function wayOut(name: FeatureName, proxy: ProxyMode): string {
+  if (name === 'vxlan') return 'without VXLAN use: podwire up --pod-network host-gw';
+  if (BY_PROXY[proxy].includes(name)) return 'use: podwire up --proxy nftables';
+  return 'load the module or use another kernel';
 }
 
 /** Changes with every boot, and with it the kernel and its modules may. */

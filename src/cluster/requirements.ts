@@ -3,6 +3,7 @@ import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import type { OciRuntime } from './containerd.ts';
+import type { ProxyMode } from './proxy-mode.ts';
 
 /** A program and the Debian package that brings it. */
 const PROGRAMS: readonly (readonly [program: string, debianPackage: string])[] = [
@@ -17,6 +18,11 @@ const HOSTS = '/etc/hosts';
 
 /** Also looked at where PATH lacks the folders of system programs. */
 const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/local/bin', '/usr/bin', '/bin'];
+
+/** What a mode of the proxy runs, and the Debian package that brings it. */
+const PROXY_PROGRAMS: { readonly [mode in ProxyMode]?: readonly [program: string, debianPackage: string] } = {
+  iptables: ['iptables-restore', 'iptables'],
+};
 
 /** The path of a program, or undefined. */
 export function findProgram(
@@ -70,4 +76,18 @@ export function requirePrograms(
     });
   }
   return runtime;
+}
+
+/** Throws UserError where the program that a mode of the proxy works with is missing. */
+export function requireProxyPrograms(
+  mode: ProxyMode,
+  env: NodeJS.ProcessEnv = process.env,
+  systemFolders: readonly string[] = SYSTEM_FOLDERS,
+): void {
+  const [program, debianPackage] = PROXY_PROGRAMS[mode] ?? [];
+  if (program === undefined || findProgram(program, env, systemFolders) !== undefined) return;
+  throw new UserError(`this machine lacks ${program}, which --proxy ${mode} works with`, {
+    hint: `run: apt-get install ${debianPackage}   or use: podwire up --proxy nftables`,
+    exitCode: 3,
+  });
 }

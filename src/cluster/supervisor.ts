@@ -260,7 +260,7 @@ function agentArgs(node: NodeDescription, at: NodePaths, paths: ClusterPaths, ne
     ...network.dnsAddresses.flatMap((address) => ['--cluster-dns', address]),
     ...network.serviceCidrs.flatMap((cidr) => ['--service-cidr', cidr]),
     ...network.podCidrs.flatMap((cidr) => ['--cluster-cidr', cidr]),
-    ...['--pod-network', network.podNetwork],
+    ...['--pod-network', network.podNetwork, '--proxy', network.proxy],
   ];
 }
 

@@ -12,6 +12,7 @@ import { systemClock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import { familyOf } from '../base/ip.ts';
 import { createLogger, type Logger } from '../base/log.ts';
+import type { ProxyMode } from '../cluster/proxy-mode.ts';
 import { EventRecorder } from '../kube/events.ts';
 import { HttpClient } from '../kube/http-client.ts';
 import { Informer } from '../kube/informer.ts';
@@ -48,10 +49,10 @@ import { DropServer } from '../node/policy/drop-server.ts';
 import { PolicyDrops } from '../node/policy/drops.ts';
 import { RoutesController } from '../node/routes/controller.ts';
 import { ServicesController } from '../node/services/controller.ts';
-import { nftablesRules } from '../node/services/nftables/reconciler.ts';
 import { renderAgentMetrics } from './agent-metrics.ts';
 import { containerdPid } from './containerd-process.ts';
 import { DROPS_SOCKET } from './policy-socket.ts';
+import { openRules } from './proxy-rules.ts';
 import { runRole } from './run-role.ts';
 
 export interface AgentOptions {
@@ -68,6 +69,7 @@ export interface AgentOptions {
   readonly serviceCidr: readonly string[];
   readonly clusterCidr: readonly string[];
   readonly podNetwork: 'vxlan' | 'host-gw';
+  readonly proxy: ProxyMode;
   /** In milliseconds. */
   readonly nodeLeaseDuration?: number;
 }
@@ -159,7 +161,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
       pods: informers.ownPods,
       nodes: informers.nodes,
     },
-    rules: nftablesRules(Nftables.open()),
+    rules: await openRules(options.proxy),
     conntrack,
     podCidrs: options.clusterCidr,
     serviceCidrs: options.serviceCidr,

@@ -1,5 +1,6 @@
 /** The long-lived roles: what runs in the server's and in each node's process. */
 import { type Command, Option } from 'commander';
+import { DEFAULT_PROXY_MODE, PROXY_MODES } from '../cluster/proxy-mode.ts';
 
 const collect = (value: string, before: readonly string[] = []) => [...before, value];
 
@@ -48,6 +49,11 @@ function addAgent(program: Command): void {
     .option('--cluster-cidr <cidr>', 'the addresses of pods (one per family)', collect)
     .addOption(
       new Option('--pod-network <mode>', 'how packets cross nodes').choices(['vxlan', 'host-gw']).default('vxlan'),
+    )
+    .addOption(
+      new Option('--proxy <mode>', 'what puts Services into the kernel')
+        .choices(PROXY_MODES)
+        .default(DEFAULT_PROXY_MODE),
     )
     .action(async (options) => (await import('./agent.ts')).runAgent(options));
 }

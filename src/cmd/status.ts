@@ -5,6 +5,7 @@ import { Cluster } from '../cluster/cluster.ts';
 import { findDescription } from '../cluster/description.ts';
 import { checkName, clusterPaths } from '../cluster/paths.ts';
 import { recordedProcesses } from '../cluster/process-table.ts';
+import { DEFAULT_PROXY_MODE, type ProxyMode } from '../cluster/proxy-mode.ts';
 import { existingClusters } from '../cluster/teardown.ts';
 import { printJson, renderTable } from './terminal.ts';
 
@@ -22,6 +23,7 @@ interface ClusterStatus {
   readonly context?: string;
   readonly server?: string;
   readonly ipFamily?: string;
+  readonly proxy?: ProxyMode;
   readonly createdAt?: string;
   readonly nodes: readonly NodeStatus[];
   readonly pods: number;
@@ -51,6 +53,7 @@ async function statusOf(name: string): Promise<ClusterStatus> {
     context: `podwire-${name}`,
     server: `https://127.0.0.1:${description.apiPort}`,
     ipFamily: description.ipFamily,
+    proxy: description.proxy ?? DEFAULT_PROXY_MODE,
     createdAt: description.createdAt,
     nodes: live?.nodes ?? description.nodes.map((node) => ({ ...node, podCIDRs: [], ready: false })),
     pods: live?.pods ?? 0,
@@ -88,7 +91,7 @@ async function ask(name: string): Promise<{ nodes: NodeStatus[]; pods: number } 
 function print(one: ClusterStatus): void {
   const paint = { running: colors.green, degraded: colors.yellow, broken: colors.red }[one.state];
   const lines = [
-    `${colors.bold(one.name)}  ${paint(one.state)}  ${one.server ?? ''}  context ${one.context ?? '-'}  ${one.pods} pods`,
+    `${colors.bold(one.name)}  ${paint(one.state)}  ${one.server ?? ''}  context ${one.context ?? '-'}  proxy ${one.proxy ?? '-'}  ${one.pods} pods`,
   ];
   const rows = one.nodes.map((node) => [
     node.name,

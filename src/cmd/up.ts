@@ -7,6 +7,7 @@ import { createLogger } from '../base/log.ts';
 import { Cluster } from '../cluster/cluster.ts';
 import { type IpFamily, type PodNetworkMode, writeDescription } from '../cluster/description.ts';
 import { checkName } from '../cluster/paths.ts';
+import type { ProxyMode } from '../cluster/proxy-mode.ts';
 import { selfCommand } from '../cluster/self.ts';
 import { defaultKubeconfigPath, mergeIntoKubeconfig, removeFromKubeconfig } from '../kube/kubeconfig.ts';
 import { Progress } from './terminal.ts';
@@ -16,6 +17,7 @@ export interface UpOptions {
   readonly nodes: number;
   readonly ipFamily: IpFamily;
   readonly podNetwork: PodNetworkMode;
+  readonly proxy: ProxyMode;
   readonly loadBalancerPool?: readonly string[];
   readonly detach?: boolean;
   readonly kubeconfig?: string;
@@ -134,7 +136,7 @@ function spawnSupervisor(options: UpOptions): ChildProcess {
     'up',
     '--report-to-parent',
     ...['--name', options.name, '--nodes', `${options.nodes}`],
-    ...['--ip-family', options.ipFamily, '--pod-network', options.podNetwork],
+    ...['--ip-family', options.ipFamily, '--pod-network', options.podNetwork, '--proxy', options.proxy],
     ...(options.loadBalancerPool ?? []).flatMap((range) => ['--load-balancer-pool', range]),
     ...(options.kubeconfig ? ['--kubeconfig', options.kubeconfig] : []),
     ...(options.merge === false ? ['--no-merge'] : []),

@@ -1,5 +1,6 @@
 /** The commands that people type: their names, options and help. What they do is in one file each, loaded on demand. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { DEFAULT_PROXY_MODE, PROXY_MODES } from '../cluster/proxy-mode.ts';
 
 const nameOption = () => new Option('-n, --name <name>', 'the name of the cluster').default('default');
 const outputOption = () =>
@@ -32,6 +33,11 @@ function addClusterCommands(program: Command): void {
       )
       .addOption(
         new Option('--pod-network <mode>', 'how packets cross nodes').choices(['vxlan', 'host-gw']).default('vxlan'),
+      )
+      .addOption(
+        new Option('--proxy <mode>', "what puts Services into the nodes' kernels")
+          .choices(PROXY_MODES)
+          .default(DEFAULT_PROXY_MODE),
       )
       .option(
         '--load-balancer-pool <range>',

@@ -14,6 +14,7 @@ import { MessageWriter, NLM_F_CREATE, NLM_F_EXCL } from './netlink/writer.ts';
 import { NetworkNamespace } from './netns.ts';
 import { Nftables } from './nftables.ts';
 import { Rtnetlink } from './rtnetlink.ts';
+import { findXtables } from './xtables.ts';
 
 export type Feature = { readonly present: true } | { readonly present: false; readonly reason: string };
 
@@ -68,6 +69,7 @@ const PROBES = {
   flowtables: text(
     `table ip probe { flowtable f { hook ingress priority 0; devices = { ${ETHERNET_DEVICE} }; }; }\ndelete table ip probe`,
   ),
+  xtables: ({ ns }) => void findXtables(ns),
   conntrack: ({ ns }) => {
     using socket = NetlinkSocket.open(NETLINK_NETFILTER, ns);
     const writer = new MessageWriter();
@@ -127,6 +129,7 @@ const TITLES: Partial<Record<FeatureName, string>> = {
   nftSynproxy: 'SYN proxying in nftables',
   nftLog: 'logging in nftables',
   flowtables: 'nftables flowtables',
+  xtables: 'iptables',
   sctp: 'SCTP sockets',
   ip_vs: 'IPVS',
   fqCodel: 'fq_codel queue',
