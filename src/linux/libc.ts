@@ -109,20 +109,12 @@ export const libc = {
     length: Uint8Array,
   ) => number,
   /** System calls that glibc 2.36 has no function for, or only newer versions have. */
-  syscall: c.func('long syscall(long number, long first, long second, long third)') as ((
+  syscall: c.func('long syscall(long number, long first, long second, long third)') as (
     number: number,
     first: number,
     second: number,
     third: number,
-  ) => number) & {
-    async: (
-      number: number,
-      first: number,
-      second: number,
-      third: number,
-      done: (error: unknown, result: number) => void,
-    ) => void;
-  },
+  ) => number,
   strerror: c.func('const char *strerror(int errno)') as (errno: number) => string,
 } as const;
 

@@ -56,12 +56,7 @@ function bindAll(lib: ReturnType<typeof koffi.load>) {
       count: number,
     ) => number,
     reuseFd: lib.func('int bpf_map__reuse_fd(void *map, int fd)') as (map: Pointer, fd: number) => number,
-    update: lib.func('int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags)') as (
-      fd: number,
-      key: Uint8Array,
-      value: Uint8Array,
-      flags: number,
-    ) => number,
+    update: lib.func('int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags)') as Update,
     lookup: lib.func('int bpf_map_lookup_elem(int fd, const void *key, void *value)') as (
       fd: number,
       key: Uint8Array,
@@ -111,6 +106,15 @@ function bindAll(lib: ReturnType<typeof koffi.load>) {
   } as const;
 }
 
+type Update = ((fd: number, key: Uint8Array, value: Uint8Array, flags: number) => number) & {
+  async: (
+    fd: number,
+    key: Uint8Array,
+    value: Uint8Array,
+    flags: number,
+    done: (error: unknown, result: number) => void,
+  ) => void;
+};
 type FindByName = (object: Pointer, name: string) => Pointer | null;
 
 /** Returns a result, or throws a KernelError: libbpf returns the negative errno. */

@@ -28,6 +28,17 @@ export class BpfHash {
     checkBpf(`update map ${this.#name}`, libbpf().update(this.#fd, key, value, BPF_ANY));
   }
 
+  /** The same on a pool thread, for maps of maps: it resolves when every program that runs now has ended. */
+  setAsync(key: Uint8Array, value: Uint8Array): Promise<void> {
+    return new Promise((resolve, reject) => {
+      libbpf().update.async(this.#fd, key, value, BPF_ANY, (error, result) => {
+        if (error) reject(error);
+        else if (result < 0) reject(new KernelError(`update map ${this.#name}`, -result));
+        else resolve();
+      });
+    });
+  }
+
   get(key: Uint8Array): Buffer | undefined {
     const value = Buffer.alloc(this.#valueSize);
     const result = libbpf().lookup(this.#fd, key, value);
@@ -108,4 +119,3 @@ export class MappedArray implements Disposable {
     check('unmap an array', libc.munmap(this.#at, this.#length));
   }
 }
-

@@ -190,6 +190,21 @@ struct {
 	__type(value, struct udp_socket);
 } pw_udp_sockets SEC(".maps");
 
+/* No program reads these. To write a map of maps waits until every program that runs has ended. */
+struct grace_inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} pw_grace_inner SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct grace_inner);
+} pw_grace SEC(".maps");
+
 static __always_inline int is_mapped(const struct address *address)
 {
 	return !address->word[0] && !address->word[1] && address->word[2] == bpf_htonl(0xffff);
