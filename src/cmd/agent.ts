@@ -70,6 +70,9 @@ export interface AgentOptions {
   readonly clusterCidr: readonly string[];
   readonly podNetwork: 'vxlan' | 'host-gw';
   readonly proxy: ProxyMode;
+  /** In the proxy mode ebpf: its compiled programs, and the control group that they are attached to. */
+  readonly servicePrograms?: string;
+  readonly socketCgroup?: string;
   /** In milliseconds. */
   readonly nodeLeaseDuration?: number;
 }
@@ -161,7 +164,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
       pods: informers.ownPods,
       nodes: informers.nodes,
     },
-    rules: await openRules(options.proxy),
+    rules: await openRules(options.proxy, options),
     conntrack,
     podCidrs: options.clusterCidr,
     serviceCidrs: options.serviceCidr,

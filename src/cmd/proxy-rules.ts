@@ -2,8 +2,14 @@
 import type { ProxyMode } from '../cluster/proxy-mode.ts';
 import type { OpenRules } from '../node/services/rules.ts';
 
+/** What a mode is told beside its name. */
+export interface ModeOptions {
+  readonly servicePrograms?: string;
+  readonly socketCgroup?: string;
+}
+
 /** The rules of a mode, in the network namespace of this process. */
-export async function openRules(mode: ProxyMode): Promise<OpenRules> {
+export async function openRules(mode: ProxyMode, options: ModeOptions = {}): Promise<OpenRules> {
   switch (mode) {
     case 'nftables': {
       const [{ nftablesRules }, { Nftables }] = await Promise.all([
@@ -12,9 +18,14 @@ export async function openRules(mode: ProxyMode): Promise<OpenRules> {
       ]);
       return nftablesRules(Nftables.open());
     }
+    case 'ebpf': {
+      const { servicePrograms: object, socketCgroup: cgroup } = options;
+      if (!object || !cgroup) throw new Error('the proxy mode ebpf needs --service-programs and --socket-cgroup');
+      const { ebpfRules } = await import('../node/services/ebpf/reconciler.ts');
+      return ebpfRules({ object, cgroup, packets: await openRules('nftables') });
+    }
     case 'iptables':
     case 'ipvs':
-    case 'ebpf':
       throw new Error(`the proxy mode ${mode} is not there`);
   }
 }

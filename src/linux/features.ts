@@ -6,6 +6,8 @@
  */
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { messageOf } from '../base/errors.ts';
+import { requireSocketPrograms } from './bpf/attach.ts';
+import { cgroup2Root } from './cgroup.ts';
 import { encodeGetStats } from './conntrack/codec.ts';
 import { hasCode, KernelError } from './errors.ts';
 import { AF_INET, check, libc, SOCK_CLOEXEC, SOCK_STREAM } from './libc.ts';
@@ -108,6 +110,10 @@ const PROBES = {
   htb: ({ ns, links }) => addQdisc(ns, links, 'htb'),
   bpf: () => requireFile('/proc/sys/kernel/unprivileged_bpf_disabled'),
   btf: () => requireFile('/sys/kernel/btf/vmlinux'),
+  bpfSockets: requireSocketPrograms,
+  cgroup2: () => {
+    if (!cgroup2Root()) throw new Error('not mounted');
+  },
   overlayfs: () => {
     if (!/\boverlay$/m.test(readFileSync('/proc/filesystems', 'utf8'))) throw new Error('not in /proc/filesystems');
   },
@@ -136,6 +142,8 @@ const TITLES: Partial<Record<FeatureName, string>> = {
   netem: 'netem queue',
   tbf: 'tbf queue',
   htb: 'htb queue',
+  bpfSockets: 'BPF programs at connect',
+  cgroup2: 'control groups of version 2',
 };
 
 /** Tries everything. Throws only where no namespace can be made at all (EPERM without root). */

@@ -48,6 +48,29 @@ export function detachProgram(cgroupFd: number, type: AttachType, programFd: num
   checkBpf('detach a program', libbpf().detach(programFd, cgroupFd, type));
 }
 
+/** enum bpf_prog_type. */
+const BPF_PROG_TYPE_CGROUP_SOCK_ADDR = 18;
+
+/**
+ * Throws unless the kernel takes a program at connect that says what connect(2) returns (Linux 5.18): the newest of what
+ * podwire's own programs need.
+ */
+export function requireSocketPrograms(): void {
+  // r1 = 0; call bpf_set_retval (187); r0 = 1; exit
+  const code = Buffer.from('b701000000000000' + '85000000bb000000' + 'b700000001000000' + '9500000000000000', 'hex');
+  // struct bpf_prog_load_opts: size_t sz; int attempts; enum bpf_attach_type expected_attach_type
+  const options = Buffer.alloc(16);
+  options.writeBigUInt64LE(16n);
+  options.writeUInt32LE(AttachType.connect4, 12);
+  const { loadProgram } = libbpf();
+  closeFd(
+    checkBpf(
+      'load a program',
+      loadProgram(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, 'probe', 'Apache-2.0', code, code.length / 8, options),
+    ),
+  );
+}
+
 export interface ProgramInfo {
   readonly id: number;
   /** At most 15 characters. */

@@ -77,6 +77,9 @@ function bindAll(lib: ReturnType<typeof koffi.load>) {
       count: Uint8Array,
       options: null,
     ) => number,
+    loadProgram: lib.func(
+      'int bpf_prog_load(int type, const char *name, const char *license, const void *code, size_t count, void *options)',
+    ) as (type: number, name: string, license: string, code: Uint8Array, count: number, options: Uint8Array) => number,
     attach: lib.func('int bpf_prog_attach_opts(int program, int target, int type, void *options)') as (
       program: number,
       target: number,
