@@ -39,8 +39,8 @@ export const MAPS = {
 /** What the programs write: kept when they are replaced. */
 export const KEPT_MAPS = [
   { name: 'pw_clients', keySize: 32, valueSize: 32 },
-  { name: 'pw_peers', keySize: 4, valueSize: 40 },
-  { name: 'pw_flows', keySize: 4, valueSize: 324 },
+  { name: 'pw_tcp_peers', keySize: 8, valueSize: 40 },
+  { name: 'pw_flows', keySize: 8, valueSize: 324 },
   MAPS.udpSockets,
 ] as const;
 
