@@ -22,7 +22,7 @@ packages=(
 )
 command -v kubectl >/dev/null || packages+=(kubernetes-client:/usr/bin/kubectl)
 if [ "${1:-}" = test ]; then
-  packages+=(skopeo:/usr/bin/skopeo)
+  packages+=(skopeo:/usr/bin/skopeo iptables:/usr/sbin/iptables-legacy-restore)
 fi
 
 missing=()

@@ -161,7 +161,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
       pods: informers.ownPods,
       nodes: informers.nodes,
     },
-    rules: await openRules(options.proxy),
+    rules: await openRules(options.proxy, state),
     conntrack,
     podCidrs: options.clusterCidr,
     serviceCidrs: options.serviceCidr,

@@ -144,6 +144,11 @@ export class ServicesLab implements AsyncDisposable {
     this.#closers.push(() => void socket.close());
   }
 
+  /** Does something before the lab goes. */
+  onClose(close: () => void): void {
+    this.#closers.push(close);
+  }
+
   space(place: string): NetworkNamespace {
     const ns = this.#spaces.get(place);
     if (!ns) throw new Error(`the lab has no ${place}`);
