@@ -16,7 +16,7 @@ import { MessageWriter, NLM_F_CREATE, NLM_F_EXCL } from './netlink/writer.ts';
 import { NetworkNamespace } from './netns.ts';
 import { Nftables } from './nftables.ts';
 import { Rtnetlink } from './rtnetlink.ts';
-import { findXtables } from './xtables.ts';
+import { findXtables } from './xtables/kernel.ts';
 
 export type Feature = { readonly present: true } | { readonly present: false; readonly reason: string };
 

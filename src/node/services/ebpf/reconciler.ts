@@ -8,6 +8,7 @@
 import { messageOf } from '../../../base/errors.ts';
 import { Claims } from '../claims.ts';
 import type { ClusterAddresses, KeyedModel, OpenRules, RulesContext, RulesStats, ServiceRules } from '../rules.ts';
+import { expectedListing, tableListing } from './listing.ts';
 import { detachPrograms, loadPrograms, type ProgramFiles, type SocketPrograms } from './programs.ts';
 import { renderFrontend, type SocketFrontend } from './render.ts';
 import { SocketTables, sizesFor } from './tables.ts';
@@ -148,9 +149,15 @@ export class SocketRules implements ServiceRules {
     return this.#packets.frontends;
   }
 
-  /** Frontends that are translated at the socket. */
-  get socketFrontends(): number {
-    return this.#loaded?.tables.size ?? 0;
+  /** The rules that packets meet. */
+  get packets(): ServiceRules {
+    return this.#packets;
+  }
+
+  /** What the programs find in the kernel, and what they should find; for comparison. */
+  get listings(): { readonly found: readonly string[]; readonly expected: readonly string[] } {
+    const found = this.#loaded ? tableListing(this.#loaded.programs.memory) : [];
+    return { found, expected: expectedListing(this.#render()) };
   }
 
   get stats(): RulesStats {

@@ -106,6 +106,16 @@ export function writeFrontend(bytes: Uint8Array, at: number, { address, port, pr
   bytes[at + 26] = PROTOCOL_NUMBERS[protocol];
 }
 
+export function decodeServiceKey(key: Buffer): FrontendAddress {
+  const size = key.length - 4;
+  return {
+    family: size === 4 ? 4 : 6,
+    address: ipFromBytes(key.subarray(0, size)),
+    port: key.readUInt16BE(size),
+    protocol: key[size + 2] === PROTOCOL_NUMBERS.udp ? 'udp' : 'tcp',
+  };
+}
+
 /** struct member. */
 export function encodeMember(frontend: number, endpoint: EndpointText): Buffer {
   const key = Buffer.alloc(MAPS.members.keySize);

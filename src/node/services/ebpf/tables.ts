@@ -23,6 +23,7 @@ export interface HashMap {
   set(key: Uint8Array, value: Uint8Array): void;
   delete(key: Uint8Array): void;
   setAll(keys: Buffer, values: Buffer): void;
+  entries(): readonly (readonly [key: Buffer, value: Buffer])[];
 }
 
 /** How many of each there is place for. */
