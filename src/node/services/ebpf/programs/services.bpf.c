@@ -94,6 +94,7 @@ struct peer {
 	struct target endpoint;
 };
 
+/* The endpoint of a flow is all zeros where the flow is left to the packet's path. */
 struct flows {
 	/* The next to be replaced when all are taken. */
 	__u32 next;
@@ -369,6 +370,18 @@ static __always_inline struct flows *make_flows(__u64 cookie)
 	return bpf_map_lookup_elem(&pw_flows, &cookie);
 }
 
+/*
+ * Whether another flow of the socket leads to the endpoint. Nobody could tell then which of the two an answer belongs to; the
+ * later flow is left to the packet's path, where conntrack gives it a source port of its own.
+ */
+static __always_inline int is_taken(struct flows *flows, __u32 place, const struct target *endpoint)
+{
+	for (__u32 i = 0; i < FLOWS; i++)
+		if (i != place && same(&flows->flow[i].endpoint, endpoint))
+			return 1;
+	return 0;
+}
+
 /* A datagram of an unconnected socket: the endpoint of its flow, or a new one. The socket is locked meanwhile. */
 static __always_inline enum verdict send(struct bpf_sock_addr *ctx, const struct target *to, struct target *endpoint)
 {
@@ -386,14 +399,22 @@ static __always_inline enum verdict send(struct bpf_sock_addr *ctx, const struct
 		return PASS;
 	struct peer *flow = &flows->flow[place];
 	*endpoint = flow->endpoint;
-	if (same(&flow->frontend, to) && is_member(number, endpoint))
-		return TRANSLATE;
-	enum verdict verdict = choose(ctx, number, to, IPPROTO_UDP, endpoint);
-	if (verdict == TRANSLATE) {
-		flow->frontend = *to;
-		flow->endpoint = *endpoint;
+	if (same(&flow->frontend, to)) {
+		if (!endpoint->port)
+			return PASS;
+		if (is_member(number, endpoint))
+			return TRANSLATE;
 	}
-	return verdict;
+	enum verdict verdict = choose(ctx, number, to, IPPROTO_UDP, endpoint);
+	if (verdict != TRANSLATE)
+		return verdict;
+	flow->frontend = *to;
+	if (is_taken(flows, place, endpoint)) {
+		__builtin_memset(&flow->endpoint, 0, sizeof flow->endpoint);
+		return PASS;
+	}
+	flow->endpoint = *endpoint;
+	return TRANSLATE;
 }
 
 static __always_inline int restore(const struct peer *peer, const struct target *from, struct target *frontend)
