@@ -9,7 +9,7 @@ import { messageOf } from '../base/errors.ts';
 import { requireSocketPrograms } from './bpf/attach.ts';
 import { cgroup2Root } from './cgroup.ts';
 import { encodeGetStats } from './conntrack/codec.ts';
-import { hasCode, KernelError } from './errors.ts';
+import { hasCode, isExists, KernelError } from './errors.ts';
 import { AF_INET, check, libc, SOCK_CLOEXEC, SOCK_STREAM } from './libc.ts';
 import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from './netlink/socket.ts';
 import { MessageWriter, NLM_F_CREATE, NLM_F_EXCL } from './netlink/writer.ts';
@@ -38,7 +38,12 @@ const ETHERNET_DEVICE = 'room0';
 const link =
   (kind: string, onDevice?: string): Probe =>
   ({ links }) => {
-    links.createLink({ name: LINK_NAME, kind, device: onDevice });
+    try {
+      links.createLink({ name: LINK_NAME, kind, device: onDevice });
+    } catch (error) {
+      // A tunnel like the one that its module makes by itself in every namespace (tunl0, gretap0).
+      if (!isExists(error)) throw error;
+    }
     links.ensureNoLink(LINK_NAME);
   };
 
