@@ -23,13 +23,18 @@ const SOURCE =
 const HEADER = '/usr/include/bpf/bpf_helpers.h';
 
 /** The path of the compiled programs; compiles them where that was not done yet. Throws UserError without the means. */
-export async function prepareServicePrograms(say: (step: string) => void = () => {}): Promise<string> {
+export async function prepareServicePrograms(
+  say: (step: string) => void = () => {},
+  env: NodeJS.ProcessEnv = process.env,
+  systemFolders?: readonly string[],
+): Promise<string> {
+  const cache = cacheRoot(env);
   const fingerprint = createHash('sha256').update(readFileSync(SOURCE)).digest('hex').slice(0, 16);
-  const path = join(cacheRoot(), `services-${fingerprint}.bpf.o`);
+  const path = join(cache, `services-${fingerprint}.bpf.o`);
   if (existsSync(path)) return path;
-  requireCompiler();
+  requireCompiler(env, systemFolders);
   say('compiling the programs of --proxy ebpf');
-  mkdirSync(cacheRoot(), { recursive: true });
+  mkdirSync(cache, { recursive: true });
   const temporary = `${path}.${process.pid}`;
   try {
     await compileServicePrograms(temporary);
@@ -37,13 +42,12 @@ export async function prepareServicePrograms(say: (step: string) => void = () =>
   } finally {
     rmSync(temporary, { force: true });
   }
-  removeOutdated(path);
+  removeOutdated(cache, path);
   return path;
 }
 
-/** Whether the programs are compiled, or can be. */
-function requireCompiler(): void {
-  if (findProgram('clang') && existsSync(HEADER)) return;
+function requireCompiler(env: NodeJS.ProcessEnv, systemFolders: readonly string[] | undefined): void {
+  if (findProgram('clang', env, systemFolders) && existsSync(HEADER)) return;
   throw new UserError(
     'this machine lacks clang or libbpf-dev, with which the programs of --proxy ebpf are compiled once',
     {
@@ -60,9 +64,9 @@ export async function compileServicePrograms(target: string): Promise<void> {
   await checkedCommand(['clang', '-target', 'bpf', ...flags, '-c', fileURLToPath(SOURCE), '-o', target]);
 }
 
-function removeOutdated(current: string): void {
-  for (const name of readdirSync(cacheRoot())) {
-    const path = join(cacheRoot(), name);
+function removeOutdated(cache: string, current: string): void {
+  for (const name of readdirSync(cache)) {
+    const path = join(cache, name);
     if (/^services-[0-9a-f]{16}\.bpf\.o$/.test(name) && path !== current) rmSync(path, { force: true });
   }
 }
