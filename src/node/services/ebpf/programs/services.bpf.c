@@ -160,7 +160,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 8192);
 	__type(key, struct client);
 	__type(value, struct choice);
 } pw_clients SEC(".maps");
@@ -340,6 +340,8 @@ static __always_inline void forget_peer(struct bpf_sock_addr *ctx)
 static __always_inline enum verdict connect(struct bpf_sock_addr *ctx, const struct target *to,
 					    struct target *endpoint)
 {
+	if (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP)
+		return PASS;
 	__u8 protocol = ctx->protocol;
 	__s64 number = find_frontend(to, protocol);
 	enum verdict verdict = number < 0 ? PASS : choose(ctx, number, to, protocol, endpoint);
