@@ -132,10 +132,10 @@ function socketMetrics(
   }
   for (const protocol of ['tcp', 'udp'] as const) {
     result[`services.ebpf_exchange_${protocol}`] = {
-      unit: 'us',
+      unit: '% of direct',
       podwire: distribution(sockets.exchanges[protocol].sockets),
       peer: { name: 'podwire, mode nftables', ...distribution(sockets.exchanges[protocol].packets) },
-      note: 'a request and its answer through a Service, above a direct one',
+      note: 'a request and its answer through a Service',
     };
   }
   return result;
@@ -265,7 +265,7 @@ async function timeChurn(feed: Feed, count: number, controller: ServicesControll
   return (CHURN / (performance.now() - began)) * 1000;
 }
 
-export async function measureConnects(programs: Programs, counts: readonly number[]): Promise<Connects> {
+async function measureConnects(programs: Programs, counts: readonly number[]): Promise<Connects> {
   const result = new Map<number, number[]>();
   for (const count of counts) {
     using lab = new ConnectLab(programs);
@@ -281,12 +281,12 @@ export async function measureConnects(programs: Programs, counts: readonly numbe
 
 interface SocketFigures extends Figures {
   readonly connects: Connects;
-  /** Microseconds of a request and its answer through a Service above a direct one. */
+  /** How long a request and its answer take through a Service, in percent of a direct one. */
   readonly exchanges: Readonly<Record<'tcp' | 'udp', { readonly sockets: number[]; readonly packets: number[] }>>;
 }
 
 /** The mode ebpf; undefined where this machine has not what it needs. */
-export async function measureSockets(
+async function measureSockets(
   programs: Programs,
   counts: readonly number[],
   count: number,

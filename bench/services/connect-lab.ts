@@ -65,13 +65,17 @@ export class ConnectLab implements Disposable {
 
   /** Microseconds of a connect above a direct one, round by round. */
   measure(target: string): number[] {
-    return aboveFirst(this.#client(this.#programs.connect, [String(CONNECTS), SERVER, '8080', target, '80']));
+    const { direct, other } = roundsOf(
+      this.#client(this.#programs.connect, [String(CONNECTS), SERVER, '8080', target, '80']),
+    );
+    return other.map((each) => each - direct);
   }
 
-  /** Microseconds of a request and its answer on an open connection (or one UDP flow) above a direct one. */
+  /** How long a request and its answer take on an open connection (or in one UDP flow), in percent of a direct one. */
   exchange(protocol: 'tcp' | 'udp', target: string): number[] {
     const args = [String(EXCHANGES), protocol, SERVER, '8080', target, '80'];
-    return aboveFirst(this.#client(this.#programs.exchange, args));
+    const { direct, other } = roundsOf(this.#client(this.#programs.exchange, args));
+    return other.map((each) => (100 * each) / direct);
   }
 
   #client(program: string, args: readonly string[]): string {
@@ -87,12 +91,11 @@ export class ConnectLab implements Disposable {
   }
 }
 
-/** Of lines "direct other", how much other is above the median of direct. */
-function aboveFirst(text: string): number[] {
+/** Of lines "direct other": the median of direct, and all of other. */
+function roundsOf(text: string): { readonly direct: number; readonly other: readonly number[] } {
   const rounds = text
     .trim()
     .split('\n')
     .map((line) => line.split(' ').map(Number) as [number, number]);
-  const direct = distribution(rounds.map(([first]) => first)).p50;
-  return rounds.map(([, second]) => second - direct);
+  return { direct: distribution(rounds.map(([first]) => first)).p50, other: rounds.map(([, second]) => second) };
 }
