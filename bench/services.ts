@@ -3,8 +3,7 @@
  * what it costs to program Services, to hold them and to connect through them. The peer is the ruleset shape of kube-proxy's nftables mode made from the same Services and loaded
  * with `nft -f`, as kube-proxy does; for kube-proxy itself its own work comes on top.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,12 +16,12 @@ import type { EndpointSlice, KindName, Service } from '../src/kube/types.ts';
 import { Conntrack } from '../src/linux/conntrack.ts';
 import { NetworkNamespace } from '../src/linux/netns.ts';
 import { Nftables } from '../src/linux/nftables.ts';
-import { Rtnetlink } from '../src/linux/rtnetlink.ts';
-import { writeSysctl } from '../src/linux/sysctl.ts';
 import { ServicesController } from '../src/node/services/controller.ts';
 import { makeNode, makeService, makeSlice } from '../src/node/services/fixtures.ts';
 import { nftablesRules } from '../src/node/services/nftables/reconciler.ts';
 import { distribution, type Metrics } from './metrics.ts';
+import { ConnectLab, type Programs, SERVER, SERVERS } from './services/connect-lab.ts';
+import { ebpfBench, type SocketBench } from './services/ebpf.ts';
 import { Feed } from './services/feed.ts';
 import { renderShape, renderShapeChange, type ShapeService } from './services/kube-proxy-shape.ts';
 
@@ -32,11 +31,9 @@ export const about =
 const SERVICES = 10_000;
 const CHANGES = 300;
 const CHURN = 30_000;
-const CONNECTS = 4000;
 const PEER_CHANGES = 12;
 const PEER_BATCH = 100;
 const PEER = 'kube-proxy nftables mode, ruleset shape';
-const SERVER = '10.244.0.2';
 
 export interface Options {
   /** Services in load, change and churn; default 10,000. */
@@ -47,14 +44,16 @@ export async function run(options: Options = {}): Promise<Metrics> {
   const count = options.services ?? SERVICES;
   const folder = mkdtempSync(join(tmpdir(), 'podwire-bench-services-'));
   try {
-    const program = join(folder, 'connect');
-    await checkedCommand(['gcc', '-O2', '-o', program, join(import.meta.dirname, 'services/connect.c')]);
+    const programs = { connect: join(folder, 'connect'), exchange: join(folder, 'exchange') };
+    for (const [name, path] of Object.entries(programs))
+      await checkedCommand(['gcc', '-O2', '-o', path, join(import.meta.dirname, `services/${name}.c`)]);
     const own = await measurePodwire(count);
     const held = await measureHeld(folder, count, 10);
     const single = await measureHeld(folder, 1, 100_000);
-    const connects = await measureConnects(program, [1000, 10_000, 30_000]);
-    const peer = await measurePeer(folder, program, count);
-    return { ...metrics(own, connects, peer), ...heldMetrics(held, single) };
+    const connects = await measureConnects(programs, [1000, 10_000, 30_000]);
+    const sockets = await measureSockets(programs, [1000, 10_000, 30_000], count);
+    const peer = await measurePeer(folder, programs, count);
+    return { ...metrics(own, connects, peer), ...socketMetrics(sockets, connects, peer), ...heldMetrics(held, single) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -145,25 +144,102 @@ function metrics(own: Figures, connects: Connects, peer: Figures & { connects: C
   return result;
 }
 
+function socketMetrics(
+  sockets: SocketFigures | undefined,
+  connects: Connects,
+  peer: Figures & { connects: Connects },
+): Metrics {
+  if (!sockets) return {};
+  const result: Metrics = {
+    'services.ebpf_load_10k': {
+      unit: 'ms',
+      podwire: distribution(sockets.load),
+      peer: { name: PEER, ...distribution(peer.load) },
+      note: 'mode ebpf, which writes the nftables rules as well',
+    },
+    'services.ebpf_change_at_10k': {
+      unit: 'ms',
+      podwire: distribution(sockets.change),
+      peer: { name: PEER, ...distribution(peer.change) },
+    },
+    'services.ebpf_churn': {
+      unit: 'updates/s',
+      moreIsBetter: true,
+      podwire: distribution([sockets.churn]),
+      peer: { name: `${PEER}, ${PEER_BATCH} changes in a transaction`, ...distribution([peer.churn]) },
+    },
+  };
+  for (const [services, samples] of sockets.connects) {
+    const shape = peer.connects.get(services);
+    const other = shape
+      ? { name: PEER, samples: shape }
+      : { name: 'podwire, mode nftables', samples: connects.get(services)! };
+    result[`services.ebpf_connect_${services / 1000}k`] = {
+      unit: 'us',
+      podwire: distribution(samples),
+      peer: { name: other.name, ...distribution(other.samples) },
+      note: 'cost above a direct connect',
+    };
+  }
+  for (const protocol of ['tcp', 'udp'] as const) {
+    result[`services.ebpf_exchange_${protocol}`] = {
+      unit: '% of direct',
+      podwire: distribution(sockets.exchanges[protocol].sockets),
+      peer: { name: 'podwire, mode nftables', ...distribution(sockets.exchanges[protocol].packets) },
+      note: 'a request and its answer through a Service',
+    };
+  }
+  return result;
+}
+
 const address = (prefix: string, n: number): string => `${prefix}.${(n >> 8) & 255}.${n & 255}`;
 const clusterIp = (n: number): string => address(`10.${96 + (n >> 16)}`, n);
 /** The endpoints of the n-th Service: any addresses, but the last Service leads to the server of the connect test. */
 const endpointsOf = (n: number, generation = 0): string[] => [address('10.245', n), address('10.246', n + generation)];
 
-const service = (n: number): Service =>
-  makeService(`svc-${n}`, { clusterIP: clusterIp(n), clusterIPs: [clusterIp(n)], ports: [{ name: 'http', port: 80 }] });
-const slice = (n: number, addresses: readonly string[]): EndpointSlice =>
+type Ports = readonly { readonly name: string; readonly protocol: 'TCP' | 'UDP' }[];
+const HTTP: Ports = [{ name: 'http', protocol: 'TCP' }];
+
+const service = (n: number, ports = HTTP): Service =>
+  makeService(`svc-${n}`, {
+    clusterIP: clusterIp(n),
+    clusterIPs: [clusterIp(n)],
+    ports: ports.map((port) => ({ ...port, port: 80 })),
+  });
+const slice = (n: number, addresses: readonly string[], ports = HTTP): EndpointSlice =>
   makeSlice(
     `svc-${n}`,
     addresses.map((each) => ({ address: each, node: 'n2' })),
-    [{ name: 'http', port: 8080 }],
+    ports.map((port) => ({ ...port, port: 8080 })),
   );
 
-function startedIn(ns: NetworkNamespace, feed: Feed, signal: AbortSignal, onCommit: () => void = () => {}) {
+function startedIn(
+  ns: NetworkNamespace,
+  feed: Feed,
+  signal: AbortSignal,
+  onCommit: () => void = () => {},
+  socket: SocketBench | undefined = undefined,
+) {
   const nft = Nftables.open(ns);
   const conntrack = Conntrack.open(ns);
   const informer = <K extends KindName>(kind: K) =>
     new Informer(kind, { client: feed as unknown as KubeClient, log: silentLogger });
+  const committed = socket ? () => {} : onCommit;
+  const packets = nftablesRules({
+    run: (text) => nft.run(text),
+    runAsync: (text) => nft.runAsync(text),
+    list: (what) => nft.list(what),
+    elements: {
+      commit(changes) {
+        nft.elements.commit(changes);
+        committed();
+      },
+      async commitAsync(changes) {
+        await nft.elements.commitAsync(changes);
+        committed();
+      },
+    },
+  });
   const controller = new ServicesController({
     nodeName: 'n1',
     informers: {
@@ -172,21 +248,7 @@ function startedIn(ns: NetworkNamespace, feed: Feed, signal: AbortSignal, onComm
       pods: informer('Pod'),
       nodes: informer('Node'),
     },
-    rules: nftablesRules({
-      run: (text) => nft.run(text),
-      runAsync: (text) => nft.runAsync(text),
-      list: (what) => nft.list(what),
-      elements: {
-        commit(changes) {
-          nft.elements.commit(changes);
-          onCommit();
-        },
-        async commitAsync(changes) {
-          await nft.elements.commitAsync(changes);
-          onCommit();
-        },
-      },
-    }),
+    rules: socket ? socket.rules(packets, onCommit) : packets,
     conntrack,
     podCidrs: ['10.244.0.0/16'],
     serviceCidrs: ['10.96.0.0/12'],
@@ -200,26 +262,26 @@ function startedIn(ns: NetworkNamespace, feed: Feed, signal: AbortSignal, onComm
   return { controller, start: () => controller.start(signal) };
 }
 
-const feedOf = (count: number, lastLeadsTo?: string): Feed => {
+const feedOf = (count: number, lastLeadsTo: readonly string[] = [], ports = HTTP): Feed => {
   const numbers = Array.from({ length: count }, (_, n) => n);
   return new Feed({
-    Service: numbers.map(service),
+    Service: numbers.map((n) => service(n, ports)),
     EndpointSlice: numbers.map((n) =>
-      slice(n, lastLeadsTo && n === count - 1 ? [lastLeadsTo, lastLeadsTo.replace(/2$/, '3')] : endpointsOf(n)),
+      slice(n, lastLeadsTo.length > 0 && n === count - 1 ? lastLeadsTo : endpointsOf(n), ports),
     ),
     Node: [makeNode('n1', ['192.0.2.1'])],
   });
 };
 
 /** Cold loads, then changes one by one from the event to the commit, then churn until all is committed. */
-async function measurePodwire(count: number): Promise<Figures> {
+async function measurePodwire(count: number, socket?: SocketBench): Promise<Figures> {
   const load: number[] = [];
-  for (let i = 0; i < 5; i++) load.push(await timeLoad(count));
+  for (let i = 0; i < 5; i++) load.push(await timeLoad(count, socket));
   using ns = NetworkNamespace.anonymous();
   const abort = new AbortController();
   const feed = feedOf(count);
   let committed = Promise.withResolvers<number>();
-  const { controller, start } = startedIn(ns, feed, abort.signal, () => committed.resolve(performance.now()));
+  const { controller, start } = startedIn(ns, feed, abort.signal, () => committed.resolve(performance.now()), socket);
   await start();
   const change: number[] = [];
   for (let i = 0; i < CHANGES; i++) {
@@ -234,10 +296,10 @@ async function measurePodwire(count: number): Promise<Figures> {
   return { load, change, churn };
 }
 
-async function timeLoad(count: number): Promise<number> {
+async function timeLoad(count: number, socket?: SocketBench): Promise<number> {
   using ns = NetworkNamespace.anonymous();
   const abort = new AbortController();
-  const { start } = startedIn(ns, feedOf(count), abort.signal);
+  const { start } = startedIn(ns, feedOf(count), abort.signal, () => {}, socket);
   const began = performance.now();
   await start();
   const took = performance.now() - began;
@@ -258,66 +320,13 @@ async function timeChurn(feed: Feed, count: number, controller: ServicesControll
   return (CHURN / (performance.now() - began)) * 1000;
 }
 
-/** Client and server in namespaces of their own, the rules in the node between them. */
-class ConnectLab implements Disposable {
-  readonly node = NetworkNamespace.anonymous();
-  readonly #client = NetworkNamespace.anonymous();
-  readonly #server = NetworkNamespace.anonymous();
-  readonly #program: string;
-  #serving: ChildProcess | undefined;
-
-  constructor(program: string) {
-    this.#program = program;
-    writeSysctl(this.node, 'net.ipv4.ip_forward', 1);
-    using links = Rtnetlink.open(this.node);
-    this.#attach(links, 'client', this.#client, ['10.244.0.9']);
-    this.#attach(links, 'server', this.#server, [SERVER, SERVER.replace(/2$/, '3')]);
-  }
-
-  #attach(links: Rtnetlink, name: string, ns: NetworkNamespace, addresses: readonly string[]): void {
-    const index = links.createVeth({ name, up: true, peer: { name: 'eth0', netns: ns } });
-    links.addAddress({ device: index, address: '169.254.1.1/32', scope: 'link' });
-    using inside = Rtnetlink.open(ns);
-    inside.setLink('eth0', { up: true });
-    for (const each of addresses) {
-      inside.addAddress({ device: 'eth0', address: `${each}/32` });
-      links.addRoute({ destination: `${each}/32`, device: index });
-    }
-    inside.addRoute({ destination: '0.0.0.0/0', via: '169.254.1.1', device: 'eth0', onlink: true });
-  }
-
-  async serve(): Promise<void> {
-    this.#serving = this.#server.run(() =>
-      spawn(this.#program, ['serve', '8080'], { stdio: ['ignore', 'pipe', 'inherit'] }),
-    );
-    await once(this.#serving.stdout!, 'data');
-  }
-
-  /** Microseconds above a direct connect, round by round. */
-  measure(target: string): number[] {
-    const argv = [String(CONNECTS), SERVER, '8080', target, '80'];
-    const text = this.#client.run(() => execFileSync(this.#program, argv, { encoding: 'utf8', maxBuffer: 1 << 26 }));
-    const rounds = text
-      .trim()
-      .split('\n')
-      .map((line) => line.split(' ').map(Number) as [number, number]);
-    const direct = distribution(rounds.map(([first]) => first)).p50;
-    return rounds.map(([, second]) => second - direct);
-  }
-
-  [Symbol.dispose](): void {
-    this.#serving?.kill('SIGKILL');
-    for (const ns of [this.node, this.#client, this.#server]) ns.close();
-  }
-}
-
-async function measureConnects(program: string, counts: readonly number[]): Promise<Connects> {
+async function measureConnects(programs: Programs, counts: readonly number[]): Promise<Connects> {
   const result = new Map<number, number[]>();
   for (const count of counts) {
-    using lab = new ConnectLab(program);
+    using lab = new ConnectLab(programs);
     await lab.serve();
     const abort = new AbortController();
-    await startedIn(lab.node, feedOf(count, SERVER), abort.signal).start();
+    await startedIn(lab.node, feedOf(count, SERVERS), abort.signal).start();
     lab.measure(clusterIp(count - 1));
     result.set(count, lab.measure(clusterIp(count - 1)));
     abort.abort();
@@ -325,14 +334,77 @@ async function measureConnects(program: string, counts: readonly number[]): Prom
   return result;
 }
 
-async function measurePeer(folder: string, program: string, count: number): Promise<Figures & { connects: Connects }> {
+interface SocketFigures extends Figures {
+  readonly connects: Connects;
+  /** How long a request and its answer take through a Service, in percent of a direct one. */
+  readonly exchanges: Readonly<Record<'tcp' | 'udp', { readonly sockets: number[]; readonly packets: number[] }>>;
+}
+
+/** The mode ebpf; undefined where this machine has not what it needs. */
+async function measureSockets(
+  programs: Programs,
+  counts: readonly number[],
+  count: number,
+): Promise<SocketFigures | undefined> {
+  await using socket = await ebpfBench();
+  if (!socket) return undefined;
+  const figures = await measurePodwire(count, socket);
+  const connects = new Map<number, number[]>();
+  for (const each of counts) {
+    using lab = new ConnectLab(programs, socket.cgroup);
+    await lab.serve();
+    const abort = new AbortController();
+    await startedIn(lab.node, feedOf(each, SERVERS), abort.signal, () => {}, socket).start();
+    lab.measure(clusterIp(each - 1));
+    connects.set(each, lab.measure(clusterIp(each - 1)));
+    abort.abort();
+    socket.release();
+  }
+  return { ...figures, connects, exchanges: await measureExchanges(programs, socket) };
+}
+
+async function measureExchanges(programs: Programs, socket: SocketBench): Promise<SocketFigures['exchanges']> {
+  const measured = {
+    sockets: { tcp: [] as number[], udp: [] as number[] },
+    packets: { tcp: [] as number[], udp: [] as number[] },
+  };
+  for (const way of ['packets', 'sockets'] as const) {
+    using lab = new ConnectLab(programs, way === 'sockets' ? socket.cgroup : undefined);
+    await lab.echo();
+    const abort = new AbortController();
+    await startedIn(
+      lab.node,
+      feedOf(100, [SERVER], [...HTTP, { name: 'udp', protocol: 'UDP' }]),
+      abort.signal,
+      () => {},
+      way === 'sockets' ? socket : undefined,
+    ).start();
+    for (const protocol of ['tcp', 'udp'] as const) {
+      lab.exchange(protocol, clusterIp(99));
+      measured[way][protocol] = lab.exchange(protocol, clusterIp(99));
+    }
+    abort.abort();
+    socket.release();
+  }
+  const of = (protocol: 'tcp' | 'udp') => ({
+    sockets: measured.sockets[protocol],
+    packets: measured.packets[protocol],
+  });
+  return { tcp: of('tcp'), udp: of('udp') };
+}
+
+async function measurePeer(
+  folder: string,
+  programs: Programs,
+  count: number,
+): Promise<Figures & { connects: Connects }> {
   const connects = new Map<number, number[]>();
   let figures: Figures | undefined;
   for (const each of [1000, count]) {
-    using lab = new ConnectLab(program);
+    using lab = new ConnectLab(programs);
     await lab.serve();
     const services = Array.from({ length: each }, (_, n): ShapeService => {
-      const endpoints = n === each - 1 ? [SERVER, SERVER.replace(/2$/, '3')] : endpointsOf(n);
+      const endpoints = n === each - 1 ? SERVERS : endpointsOf(n);
       return { name: `svc-${n}`, clusterIp: clusterIp(n), endpoints };
     });
     const nft = (text: string): number => {

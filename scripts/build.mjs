@@ -30,6 +30,7 @@ await build({
 mkdirSync(`${built}/native`, { recursive: true });
 copyFileSync('src/cluster/native/pause.c', `${built}/native/pause.c`);
 copyFileSync('src/node/cni/shim/podwire-cni.c', `${built}/native/podwire-cni.c`);
+copyFileSync('src/node/services/ebpf/programs/services.bpf.c', `${built}/native/services.bpf.c`);
 for (const name of ['cri', 'containerd-events'])
   copyFileSync(`src/node/pods/cri/${name}.proto`, `${built}/${name}.proto`);
 if (process.argv.includes('--types')) {

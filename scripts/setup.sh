@@ -22,7 +22,8 @@ packages=(
 )
 command -v kubectl >/dev/null || packages+=(kubernetes-client:/usr/bin/kubectl)
 if [ "${1:-}" = test ]; then
-  packages+=(skopeo:/usr/bin/skopeo)
+  packages+=(skopeo:/usr/bin/skopeo iptables:/usr/sbin/iptables-legacy-restore)
+  packages+=(clang:/usr/bin/clang libbpf-dev:/usr/include/bpf/bpf_helpers.h)
 fi
 
 missing=()

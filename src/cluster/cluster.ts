@@ -31,6 +31,7 @@ import { openPodNamespace } from './pod-namespace.ts';
 import { type ConnectResult, probeTcp } from './probe.ts';
 import { DEFAULT_PROXY_MODE, PROXY_MODES, type ProxyMode } from './proxy-mode.ts';
 import { requirePrograms, requireProxyPrograms, requireRoot } from './requirements.ts';
+import { prepareServicePrograms } from './service-programs.ts';
 import { prepare } from './setup.ts';
 import { contextName, Supervisor } from './supervisor.ts';
 import { existingClusters, tearDown } from './teardown.ts';
@@ -129,11 +130,13 @@ export class Cluster implements AsyncDisposable {
       options.progress?.(step);
     };
     const prepared = await prepare(progress);
+    const servicePrograms = proxy === 'ebpf' ? await prepareServicePrograms(progress) : undefined;
     const families = familiesOf(ipFamily);
     progress(`starting ${nodes} node${nodes === 1 ? '' : 's'}`);
     const supervisor = new Supervisor({
       paths: clusterPaths(name),
       prepared,
+      servicePrograms,
       runtime,
       network: clusterNetwork(families, { podNetwork, proxy, loadBalancerPool, nodeportAddresses }),
       nodeMaskSizes: options.nodeMaskSizes,

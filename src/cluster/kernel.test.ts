@@ -29,7 +29,7 @@ test('a kernel that lacks something is refused in one line, with a way out', () 
   assert.match(refusal('vxlan').hint ?? '', /--pod-network host-gw/);
   requireKernel({ podNetwork: 'host-gw', proxy: 'nftables' }, () => kernelWithout('vxlan'));
   requireKernel({ podNetwork: 'vxlan', proxy: 'nftables' }, () => kernelWithout('ip_vs', 'xtables', 'wireguard'));
-  const lacks = { iptables: 'xtables', ipvs: 'ip_vs', ebpf: 'btf' } as const;
+  const lacks = { iptables: 'xtables', ipvs: 'ip_vs', ebpf: 'bpfSockets' } as const;
   for (const [proxy, missing] of Object.entries(lacks) as [ProxyMode, string][]) {
     assert.equal(refusal(missing, proxy).message, `this kernel has no ${missing} (EOPNOTSUPP)`);
     assert.equal(refusal(missing, proxy).hint, 'use: podwire up --proxy nftables');

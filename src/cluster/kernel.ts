@@ -26,7 +26,7 @@ const BY_PROXY: Readonly<Record<ProxyMode, readonly FeatureName[]>> = {
   nftables: [],
   iptables: ['xtables'],
   ipvs: ['ip_vs', 'dummy'],
-  ebpf: ['bpf', 'btf'],
+  ebpf: ['bpf', 'bpfSockets', 'cgroup2'],
 };
 
 /** The choices of a cluster that ask something of the kernel. */

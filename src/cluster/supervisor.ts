@@ -34,6 +34,7 @@ import { type ClusterPaths, cacheRoot, type NodePaths } from './paths.ts';
 import { recordProcess, startTimeOf } from './process-table.ts';
 import { selfCommand } from './self.ts';
 import { copyContainerdRoot, type Prepared } from './setup.ts';
+import { inCgroup, makeSocketCgroup, type SocketCgroup } from './socket-cgroup.ts';
 import { attachNamespace, createUnderlay, OUTSIDE_NAMESPACE, outsideAddresses, serverAddresses } from './underlay.ts';
 
 export const API_PORT = 6443;
@@ -44,6 +45,8 @@ export interface SupervisorOptions {
   readonly description: Omit<ClusterDescription, 'apiPort'>;
   readonly network: ClusterNetwork;
   readonly prepared: Prepared;
+  /** The compiled programs of the proxy mode ebpf, in that mode. */
+  readonly servicePrograms?: string | undefined;
   readonly runtime: OciRuntime;
   readonly nodeMaskSizes?: { readonly ipv4?: number; readonly ipv6?: number };
   readonly nodeGracePeriodMs?: number;
@@ -184,14 +187,24 @@ export class Supervisor {
     for (const plugin of ['podwire', 'loopback']) shareFile(prepared.shim, join(at.cniBin, plugin));
     await this.#issueNodeCertificates(node, at, pki);
     signal?.throwIfAborted();
+    const cgroup = this.#makeSocketCgroup(node);
     const args = [
       ...agentArgs(node, at, paths, network),
+      ...(cgroup ? ['--service-programs', this.#options.servicePrograms!, '--socket-cgroup', cgroup.node] : []),
       ...(nodeGracePeriodMs === undefined ? [] : ['--node-lease-duration', `${nodeGracePeriodMs}`]),
     ];
-    this.#run(`${node.name}-agent`, namespace, () => selfCommand(args), at.log('agent'));
+    const inside = (command: readonly [string, ...string[]]) =>
+      cgroup ? inCgroup(cgroup.processes, command) : command;
+    this.#run(`${node.name}-agent`, namespace, () => inside(selfCommand(args)), at.log('agent'));
     await copyContainerdRoot(prepared, at.containerdRoot);
     signal?.throwIfAborted();
-    this.#run(`${node.name}-containerd`, namespace, () => containerdStart(at), at.log('containerd'));
+    this.#run(`${node.name}-containerd`, namespace, () => inside(containerdStart(at)), at.log('containerd'));
+  }
+
+  /** In the mode ebpf a node has a control group, at whose sockets its Services are translated. */
+  #makeSocketCgroup(node: NodeDescription): SocketCgroup | undefined {
+    const { servicePrograms, paths } = this.#options;
+    return servicePrograms === undefined ? undefined : makeSocketCgroup(paths, node.name);
   }
 
   async #issueNodeCertificates(node: NodeDescription, at: NodePaths, pki: ClusterPki): Promise<void> {

@@ -78,6 +78,9 @@ export interface AgentOptions {
   readonly proxy: ProxyMode;
   /** Where NodePorts and host ports are served; default primary and localhost. */
   readonly nodeportAddresses?: readonly string[];
+  /** In the proxy mode ebpf: its compiled programs, and the control group that they are attached to. */
+  readonly servicePrograms?: string;
+  readonly socketCgroup?: string;
   /** In milliseconds. */
   readonly nodeLeaseDuration?: number;
 }
@@ -181,7 +184,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
       pods: ownPods,
       nodes: informers.nodes,
     },
-    rules: await openRules(options.proxy),
+    rules: await openRules(options.proxy, options),
     conntrack,
     podCidrs: options.clusterCidr,
     serviceCidrs: options.serviceCidr,

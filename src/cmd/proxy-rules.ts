@@ -1,9 +1,18 @@
 /** The modes of the proxy: what puts a node's Services into its kernel. Only the code of the chosen mode is loaded. */
+import { join } from 'node:path';
 import type { ProxyMode } from '../cluster/proxy-mode.ts';
 import type { OpenRules } from '../node/services/rules.ts';
 
-/** The rules of a mode, in the network namespace of this process. */
-export async function openRules(mode: ProxyMode): Promise<OpenRules> {
+/** What a mode is told beside its name. */
+export interface ModeOptions {
+  /** The agent's folder. */
+  readonly state: string;
+  readonly servicePrograms?: string;
+  readonly socketCgroup?: string;
+}
+
+/** The rules of a mode, in the network namespace of this process, which nobody else writes iptables to. */
+export async function openRules(mode: ProxyMode, options: ModeOptions): Promise<OpenRules> {
   switch (mode) {
     case 'nftables': {
       const [{ nftablesRules }, { Nftables }] = await Promise.all([
@@ -12,9 +21,20 @@ export async function openRules(mode: ProxyMode): Promise<OpenRules> {
       ]);
       return nftablesRules(Nftables.open());
     }
-    case 'iptables':
+    case 'iptables': {
+      const [{ iptablesRules }, { Xtables }] = await Promise.all([
+        import('../node/services/iptables/reconciler.ts'),
+        import('../linux/xtables.ts'),
+      ]);
+      return iptablesRules(Xtables.open({ lockFile: join(options.state, 'xtables.lock') }));
+    }
+    case 'ebpf': {
+      const { servicePrograms: object, socketCgroup: cgroup } = options;
+      if (!object || !cgroup) throw new Error('the proxy mode ebpf needs --service-programs and --socket-cgroup');
+      const { ebpfRules } = await import('../node/services/ebpf/reconciler.ts');
+      return ebpfRules({ object, cgroup, packets: await openRules('nftables', options) });
+    }
     case 'ipvs':
-    case 'ebpf':
       throw new Error(`the proxy mode ${mode} is not there`);
   }
 }

@@ -60,5 +60,7 @@ function addAgent(program: Command): void {
         .choices(PROXY_MODES)
         .default(DEFAULT_PROXY_MODE),
     )
+    .option('--service-programs <file>', 'the compiled programs of the proxy mode ebpf')
+    .option('--socket-cgroup <folder>', 'the control group at whose sockets they work')
     .action(async (options) => (await import('./agent.ts')).runAgent(options));
 }

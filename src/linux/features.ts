@@ -6,15 +6,17 @@
  */
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { messageOf } from '../base/errors.ts';
+import { requireSocketPrograms } from './bpf/attach.ts';
+import { cgroup2Root } from './cgroup.ts';
 import { encodeGetStats } from './conntrack/codec.ts';
-import { hasCode, KernelError } from './errors.ts';
+import { hasCode, isExists, KernelError } from './errors.ts';
 import { AF_INET, check, libc, SOCK_CLOEXEC, SOCK_STREAM } from './libc.ts';
 import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from './netlink/socket.ts';
 import { MessageWriter, NLM_F_CREATE, NLM_F_EXCL } from './netlink/writer.ts';
 import { NetworkNamespace } from './netns.ts';
 import { Nftables } from './nftables.ts';
 import { Rtnetlink } from './rtnetlink.ts';
-import { findXtables } from './xtables.ts';
+import { findXtables } from './xtables/kernel.ts';
 
 export type Feature = { readonly present: true } | { readonly present: false; readonly reason: string };
 
@@ -36,7 +38,12 @@ const ETHERNET_DEVICE = 'room0';
 const link =
   (kind: string, onDevice?: string): Probe =>
   ({ links }) => {
-    links.createLink({ name: LINK_NAME, kind, device: onDevice });
+    try {
+      links.createLink({ name: LINK_NAME, kind, device: onDevice });
+    } catch (error) {
+      // A tunnel like the one that its module makes by itself in every namespace (tunl0, gretap0).
+      if (!isExists(error)) throw error;
+    }
     links.ensureNoLink(LINK_NAME);
   };
 
@@ -108,6 +115,10 @@ const PROBES = {
   htb: ({ ns, links }) => addQdisc(ns, links, 'htb'),
   bpf: () => requireFile('/proc/sys/kernel/unprivileged_bpf_disabled'),
   btf: () => requireFile('/sys/kernel/btf/vmlinux'),
+  bpfSockets: requireSocketPrograms,
+  cgroup2: () => {
+    if (!cgroup2Root()) throw new Error('not mounted');
+  },
   overlayfs: () => {
     if (!/\boverlay$/m.test(readFileSync('/proc/filesystems', 'utf8'))) throw new Error('not in /proc/filesystems');
   },
@@ -136,6 +147,8 @@ const TITLES: Partial<Record<FeatureName, string>> = {
   netem: 'netem queue',
   tbf: 'tbf queue',
   htb: 'htb queue',
+  bpfSockets: 'BPF programs at connect',
+  cgroup2: 'control groups of version 2',
 };
 
 /** Tries everything. Throws only where no namespace can be made at all (EPERM without root). */

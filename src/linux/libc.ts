@@ -102,6 +102,27 @@ export const libc = {
     count: number,
     timeoutMs: number,
   ) => number,
+  mmap: c.func('void *mmap(void *at, size_t length, int protection, int flags, int fd, long offset)') as (
+    at: null,
+    length: number,
+    protection: number,
+    flags: number,
+    fd: number,
+    offset: number,
+  ) => bigint | object,
+  munmap: c.func('int munmap(void *at, size_t length)') as (at: bigint | object, length: number) => number,
+  getpeername: c.func('int getpeername(int fd, void *address, void *length)') as (
+    fd: number,
+    address: Uint8Array,
+    length: Uint8Array,
+  ) => number,
+  /** System calls that glibc 2.36 has no function for, or only newer versions have. */
+  syscall: c.func('long syscall(long number, long first, long second, long third)') as (
+    number: number,
+    first: number,
+    second: number,
+    third: number,
+  ) => number,
   strerror: c.func('const char *strerror(int errno)') as (errno: number) => string,
 } as const;
 

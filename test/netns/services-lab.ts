@@ -11,16 +11,27 @@ import dgram from 'node:dgram';
 import net, { isIPv6 } from 'node:net';
 import { type IpAddress, ipToBytes, parseCidr } from '../../src/base/ip.ts';
 import { Conntrack } from '../../src/linux/conntrack.ts';
-import { hasCode } from '../../src/linux/errors.ts';
 import { parseMac } from '../../src/linux/netlink/reader.ts';
 import { NetworkNamespace } from '../../src/linux/netns.ts';
 import { Nftables } from '../../src/linux/nftables.ts';
 import { PacketSocket } from '../../src/linux/packet-socket.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
-import { bindUdp, connectTcp, listenTcp } from '../../src/linux/sockets.ts';
+import { bindUdp, listenTcp } from '../../src/linux/sockets.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
-import type { Protocol } from '../../src/node/services/model.ts';
 import type { ClusterAddresses } from '../../src/node/services/rules.ts';
+import {
+  connectIn,
+  type FlowClient,
+  type Outcome,
+  PLACES,
+  type Place,
+  type Probe,
+  type Prober,
+  probeIn,
+  udpClientIn,
+} from './services-probes.ts';
+
+export { type FlowClient, type Outcome, PLACES, type Place, type Probe } from './services-probes.ts';
 
 export const NODE_ADDRESSES = ['192.0.2.1', '192.0.2.9', '2001:db8::1', '2001:db8::9'] as IpAddress[];
 
@@ -29,34 +40,8 @@ export const ADDRESSES: ClusterAddresses = {
   serviceCidrs: ['10.96.0.0/16', 'fd00:10:96::/112'].map(parseCidr),
 };
 
-/** The places of the lab and their addresses. */
-export const PLACES = {
-  a: ['10.244.0.2', 'fd00:10:244::2'],
-  b: ['10.244.0.3', 'fd00:10:244::3'],
-  c: ['10.244.0.4', 'fd00:10:244::4'],
-  'far-a': ['10.244.1.2', 'fd00:10:244:1::2'],
-  'far-b': ['10.244.1.3', 'fd00:10:244:1::3'],
-  outside: ['198.51.100.2', '198.51.100.9', '2001:db8:64::2', '2001:db8:64::9'],
-} as const;
-
-export type Place = keyof typeof PLACES;
-
 /** Where servers answer, TCP and UDP both, in every pod. */
 export const SERVER_PORTS = [8080, 8081];
-
-/** What a client met. */
-export type Outcome =
-  | { readonly kind: 'answer'; readonly endpoint: string; readonly seenSource: string }
-  | { readonly kind: 'refused' | 'unreachable' | 'silence' };
-
-export interface Probe {
-  readonly from: Place | 'node';
-  readonly destination: string;
-  readonly port: number;
-  readonly protocol: Protocol;
-  readonly source?: string | undefined;
-  readonly sourcePort?: number;
-}
 
 export interface Datagram {
   readonly source: string;
@@ -67,15 +52,13 @@ export interface Datagram {
 
 const ETHERTYPE_IPV4 = 0x0800;
 const GATEWAY = { 4: '169.254.1.1', 6: 'fe80::1' } as const;
-/** Long enough for a busy machine, short enough for many drops. */
-const SILENCE_MS = 400;
-
 export class ServicesLab implements AsyncDisposable {
   readonly node: NetworkNamespace;
   readonly nft: Nftables;
   readonly conntrack: Conntrack;
   readonly #spaces = new Map<string, NetworkNamespace>();
   readonly #closers: (() => Promise<unknown> | void)[] = [];
+  readonly #delegates = new Map<string, Prober>();
 
   private constructor(node: NetworkNamespace) {
     this.node = node;
@@ -156,61 +139,35 @@ export class ServicesLab implements AsyncDisposable {
     this.#closers.push(() => void socket.close());
   }
 
+  /** Does something before the lab goes; what was given last is done first. */
+  onClose(close: () => Promise<unknown> | void): void {
+    this.#closers.push(close);
+  }
+
   space(place: string): NetworkNamespace {
     const ns = this.#spaces.get(place);
     if (!ns) throw new Error(`the lab has no ${place}`);
     return ns;
   }
 
-  /** One new connection or datagram. */
-  probe(probe: Probe): Promise<Outcome> {
-    return probe.protocol === 'tcp' ? this.#probeTcp(probe) : this.#probeUdp(probe);
+  /** Lets another process do what is done from a place, because it must not be this one's. */
+  delegate(place: Place, prober: Prober): void {
+    this.#delegates.set(place, prober);
   }
 
-  async #probeTcp(probe: Probe): Promise<Outcome> {
-    try {
-      const socket = await this.connect(probe);
-      const text = await firstLine(socket);
-      socket.destroy();
-      return text === undefined ? { kind: 'silence' } : answerOf(text);
-    } catch (error) {
-      if (hasCode(error, 'ECONNREFUSED')) return { kind: 'refused' };
-      if (hasCode(error, 'ETIMEDOUT')) return { kind: 'silence' };
-      if (hasCode(error, 'EHOSTUNREACH', 'ENETUNREACH', 'EACCES')) return { kind: 'unreachable' };
-      throw error;
-    }
+  /** One new connection or datagram. */
+  probe(probe: Probe): Promise<Outcome> {
+    return this.#delegates.get(probe.from)?.probe(probe) ?? probeIn(this.space(probe.from), probe);
   }
 
   /** An open connection. */
-  async connect(probe: Probe): Promise<net.Socket> {
-    const { from, destination, port } = probe;
-    const ns = this.space(from);
-    const source = sourceOf(probe);
-    const fd = await connectTcp({
-      ns,
-      address: destination,
-      port,
-      timeoutMs: SILENCE_MS,
-      ...(source ? { source } : {}),
-    });
-    const socket = new net.Socket({ fd, readable: true, writable: true });
-    socket.on('error', () => {});
-    return socket;
-  }
-
-  async #probeUdp(probe: Probe): Promise<Outcome> {
-    using client = await this.udpClient(probe);
-    return await client.ask();
+  connect(probe: Probe): Promise<net.Socket> {
+    return connectIn(this.space(probe.from), probe);
   }
 
   /** A UDP client that keeps its port, so that all it sends is one flow. */
-  async udpClient(probe: Probe): Promise<UdpClient> {
-    const { from, destination, port, sourcePort } = probe;
-    const any = isIPv6(destination) ? '::' : '0.0.0.0';
-    const fd = bindUdp({ ns: this.space(from), address: sourceOf(probe) ?? any, port: sourcePort ?? 0 });
-    const socket = dgram.createSocket(isIPv6(destination) ? 'udp6' : 'udp4');
-    await new Promise<void>((resolve) => socket.bind({ fd }, resolve));
-    return UdpClient.connect(socket, destination, port);
+  udpClient(probe: Probe): Promise<FlowClient> {
+    return this.#delegates.get(probe.from)?.udpClient(probe) ?? udpClientIn(this.space(probe.from), probe);
   }
 
   /** A UDP datagram over IPv4 with addresses that no socket would send, from the place's link to the node. */
@@ -241,60 +198,11 @@ export class ServicesLab implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const close of this.#closers) await close();
+    for (const close of this.#closers.toReversed()) await close();
     this.nft.close();
     this.conntrack.close();
     for (const ns of this.#spaces.values()) ns.close();
   }
-}
-
-export class UdpClient implements Disposable {
-  readonly #socket: dgram.Socket;
-
-  private constructor(socket: dgram.Socket) {
-    this.#socket = socket;
-  }
-
-  static connect(socket: dgram.Socket, destination: string, port: number): Promise<UdpClient> {
-    return new Promise((resolve, reject) => {
-      socket.once('error', reject);
-      socket.connect(port, destination, () => {
-        socket.off('error', reject);
-        resolve(new UdpClient(socket));
-      });
-    });
-  }
-
-  ask(): Promise<Outcome> {
-    const socket = this.#socket;
-    return new Promise((resolve) => {
-      const finish = (outcome: Outcome) => {
-        clearTimeout(timer);
-        socket.removeAllListeners();
-        socket.on('error', () => {});
-        resolve(outcome);
-      };
-      const onError = (error: NodeJS.ErrnoException) => {
-        // The node's own packets are refused where they are sent: EPERM.
-        const isRefused = error.code === 'ECONNREFUSED' || error.code === 'EPERM';
-        finish({ kind: isRefused ? 'refused' : 'unreachable' });
-      };
-      const timer = setTimeout(() => finish({ kind: 'silence' }), SILENCE_MS);
-      socket.once('message', (message) => finish(answerOf(message.toString())));
-      socket.once('error', onError);
-      socket.send('who', (error) => error && onError(error as NodeJS.ErrnoException));
-    });
-  }
-
-  [Symbol.dispose](): void {
-    this.#socket.close();
-  }
-}
-
-/** The given source, or the first address of the place; the node's is left to the kernel. */
-function sourceOf({ from, destination, source }: Probe): string | undefined {
-  if (source || from === 'node') return source;
-  return PLACES[from].find((address) => isIPv6(address) === isIPv6(destination));
 }
 
 function withPrefix(address: string): string {
@@ -303,23 +211,6 @@ function withPrefix(address: string): string {
 
 function plain(address: string): string {
   return address.replace(/^::ffff:/, '');
-}
-
-function answerOf(text: string): Outcome {
-  const [endpoint, seenSource] = text.trim().split('|') as [string, string];
-  return { kind: 'answer', endpoint, seenSource };
-}
-
-function firstLine(socket: net.Socket): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(undefined), SILENCE_MS);
-    const finish = (text: string | undefined) => {
-      clearTimeout(timer);
-      resolve(text);
-    };
-    socket.once('data', (bytes) => finish(bytes.toString().split('\n')[0]));
-    socket.once('close', () => finish(undefined));
-  });
 }
 
 /** RFC 1071, of bytes in which its own field is zero. */

@@ -50,6 +50,8 @@ export interface Frontend {
   readonly protocol: Protocol;
   readonly port: number;
   readonly role: FrontendRole;
+  /** The port of the Service that it serves, "namespace/name:port" or, where it has no name, "namespace/name": all its frontends lead to the same endpoints. */
+  readonly servicePort?: string | undefined;
   /** For pods and for the node itself, and for everybody else unless `outside` says otherwise. */
   readonly inside: Target;
   /** For sources that are neither pods nor this node, where it differs (externalTrafficPolicy: Local). */
@@ -214,23 +216,25 @@ interface PortContext {
 function* portFrontends(context: PortContext): Generator<Frontend> {
   const { service, port, protocol, family, node } = context;
   const affinitySeconds = affinityOf(service);
+  const servicePort = port.name ? `${keyOf(service)}:${port.name}` : keyOf(service);
+  const common = { family, protocol, affinitySeconds, servicePort };
   const internal = internalTargets(context);
   const external = externalTargets(context);
   for (const address of validAddresses(context, 'clusterIPs', clusterIpsOf(service)))
-    yield { family, address, protocol, port: port.port, role: 'clusterIP', affinitySeconds, ...internal };
+    yield { ...common, address, port: port.port, role: 'clusterIP', ...internal };
   for (const address of validAddresses(context, 'externalIPs', service.spec.externalIPs ?? []))
-    yield { family, address, protocol, port: port.port, role: 'externalIP', affinitySeconds, ...external };
+    yield { ...common, address, port: port.port, role: 'externalIP', ...external };
   if (service.spec.type === 'LoadBalancer') {
     for (const address of validAddresses(context, 'loadBalancer.ingress', virtualIngress(service))) {
       const sourceRanges = sourceRangesOf(context, address);
       const role = 'loadBalancer' as const;
-      yield { family, address, protocol, port: port.port, role, affinitySeconds, sourceRanges, ...external };
+      yield { ...common, address, port: port.port, role, sourceRanges, ...external };
     }
   }
   if (!port.nodePort || (service.spec.type !== 'NodePort' && service.spec.type !== 'LoadBalancer')) return;
   for (const address of node.nodePortAddresses)
     if (familyOfCanonical(address) === family)
-      yield { family, address, protocol, port: port.nodePort, role: 'nodePort', affinitySeconds, ...external };
+      yield { ...common, address, port: port.nodePort, role: 'nodePort', ...external };
 }
 
 function affinityOf(service: Service): number | undefined {

@@ -41,7 +41,7 @@ export type Decision =
   /** No Service's: the packet is not touched. */
   | { readonly kind: 'pass' };
 
-type Via = 'clusterIP' | 'external' | 'loadBalancer';
+type Via = 'clusterIP' | 'external' | 'loadBalancer' | 'nodePort';
 
 interface Match {
   readonly service: Service;
@@ -49,7 +49,16 @@ interface Match {
   readonly via: Via;
 }
 
-export function decide(state: ClusterState, node: NodeView, packet: Packet): Decision {
+/**
+ * Where it lands. `translation` says where destinations are replaced: in packets, or where pods and the node connect, whose
+ * sources are then what they are.
+ */
+export function decide(
+  state: ClusterState,
+  node: NodeView,
+  packet: Packet,
+  translation: 'packets' | 'sockets' = 'packets',
+): Decision {
   const match = findMatch(state, node, packet);
   if (!match) {
     const host = findHostPort(state, node, packet);
@@ -58,9 +67,24 @@ export function decide(state: ClusterState, node: NodeView, packet: Packet): Dec
   }
   if (match.via === 'loadBalancer' && !isAllowed(match.service, node, packet)) return { kind: 'drop' };
   const candidates = candidatesOf(state, node, match.service, match.port, familyOf(packet.destination));
-  return match.via === 'clusterIP'
-    ? decideInternal(match.service, node, candidates, packet)
-    : decideExternal(match.service, node, candidates, packet);
+  const decision =
+    match.via === 'clusterIP'
+      ? decideInternal(match.service, node, candidates, packet)
+      : decideExternal(match.service, node, candidates, packet);
+  return translation === 'sockets' && isForSockets(match, packet) ? withSources(decision) : decision;
+}
+
+/** Whether the socket itself is translated: not for ports of nodes, and not where the source has to be judged first. */
+function isForSockets({ service, via }: Match, packet: Packet): boolean {
+  if (packet.from === 'outside' || via === 'nodePort') return false;
+  if (via !== 'loadBalancer') return true;
+  const ranges = rangesOf(service, familyOf(packet.destination));
+  return ranges.length === 0 || ranges.some(({ prefix }) => prefix === 0);
+}
+
+function withSources(decision: Decision): Decision {
+  if (decision.kind !== 'endpoints') return decision;
+  return { ...decision, landings: decision.landings.map((landing) => ({ ...landing, masqueraded: false })) };
 }
 
 function decideInternal(service: Service, node: NodeView, all: readonly Candidate[], packet: Packet): Decision {
@@ -205,17 +229,21 @@ function viaOf(service: Service, port: ServicePort, node: NodeView, packet: Pack
     if (type === 'LoadBalancer' && virtual.some(({ ip }) => is(ip))) return 'loadBalancer';
   }
   const hasNodePort = type === 'NodePort' || type === 'LoadBalancer';
-  if (hasNodePort && port.nodePort === packet.port && node.nodePortAddresses.some(is)) return 'external';
+  if (hasNodePort && port.nodePort === packet.port && node.nodePortAddresses.some(is)) return 'nodePort';
   return undefined;
 }
 
 function isAllowed(service: Service, node: NodeView, packet: Packet): boolean {
-  const all = (service.spec.loadBalancerSourceRanges ?? []).map((text) => text.trim()).filter(isCidr);
-  const ranges = all.map(parseCidr).filter(({ family }) => family === familyOf(packet.source));
+  const ranges = rangesOf(service, familyOf(packet.source));
   if (ranges.length === 0) return true;
   if (ranges.some((range) => cidrContains(range, packet.source))) return true;
   const nodeIsAllowed = node.nodePortAddresses.some((own) => ranges.some((range) => cidrContains(range, own)));
   return nodeIsAllowed && packet.source === packet.destination;
+}
+
+function rangesOf(service: Service, family: Family): readonly Cidr[] {
+  const all = (service.spec.loadBalancerSourceRanges ?? []).map((text) => text.trim()).filter(isCidr);
+  return all.map(parseCidr).filter((range) => range.family === family);
 }
 
 function isServiceAddress(state: ClusterState, packet: Packet): boolean {

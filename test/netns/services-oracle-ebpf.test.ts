@@ -1,0 +1,4 @@
+import { ebpfMode } from './services-ebpf-mode.ts';
+import { testOracle } from './services-oracle.ts';
+
+testOracle(ebpfMode, 40);

@@ -1,0 +1,4 @@
+import { iptablesMode } from './services-modes.ts';
+import { testOracle } from './services-oracle.ts';
+
+testOracle(iptablesMode, 12);

@@ -1,0 +1,4 @@
+import { ebpfMode } from './services-ebpf-mode.ts';
+import { describePackets } from './services-packets.ts';
+
+describePackets(ebpfMode);

@@ -1,0 +1,4 @@
+import { iptablesMode } from './services-modes.ts';
+import { describePackets } from './services-packets.ts';
+
+describePackets(iptablesMode);
