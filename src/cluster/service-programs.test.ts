@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { UserError } from '../base/errors.ts';
 import { prepareServicePrograms } from './service-programs.ts';
 
 test('without clang one line says what to install, and nothing is made', async () => {
-  const env = { PATH: '/nonexistent', PODWIRE_CACHE: '/nonexistent/cache' };
+  const cache = join(tmpdir(), `podwire-no-clang-${process.pid}`);
+  const env = { PATH: '/nonexistent', PODWIRE_CACHE: cache };
   await assert.rejects(
     prepareServicePrograms(() => {}, env, []),
     (error) => {
@@ -16,5 +19,5 @@ test('without clang one line says what to install, and nothing is made', async (
       return true;
     },
   );
-  assert.equal(existsSync('/nonexistent'), false);
+  assert.equal(existsSync(cache), false);
 });
