@@ -57,8 +57,8 @@ export interface Probe {
 }
 
 const GATEWAY = { 4: '169.254.1.1', 6: 'fe80::1' } as const;
-/** Long enough for a busy machine, short enough for many drops. */
-const SILENCE_MS = 400;
+/** Long enough for a busy machine, short enough for many drops; PODWIRE_SILENCE_MS for slower ones. */
+const SILENCE_MS = Number(process.env['PODWIRE_SILENCE_MS'] ?? 400);
 
 export class ServicesLab implements AsyncDisposable {
   readonly node: NetworkNamespace;
