@@ -20,7 +20,15 @@ export async function openRules(mode: ProxyMode, state: string): Promise<OpenRul
       ]);
       return iptablesRules(Xtables.open({ lockFile: join(state, 'xtables.lock') }));
     }
-    case 'ipvs':
+    case 'ipvs': {
+      const [{ ipvsRules }, { Ipvs }, { Nftables }, { Rtnetlink }] = await Promise.all([
+        import('../node/services/ipvs/reconciler.ts'),
+        import('../linux/ipvs.ts'),
+        import('../linux/nftables.ts'),
+        import('../linux/rtnetlink.ts'),
+      ]);
+      return ipvsRules({ ipvs: Ipvs.open(), links: Rtnetlink.open(), nft: Nftables.open() });
+    }
     case 'ebpf':
       throw new Error(`the proxy mode ${mode} is not there`);
   }

@@ -53,7 +53,7 @@ export function renderTable(family: Family, { podCidrs, serviceCidrs }: ClusterA
   const unmark = `meta mark set meta mark & ${hex(~(MASQUERADE_MARK | IPVS_MARK))}`;
   const from = (map: string) => `
   chain ${map} {
-    meta mark set ${frontend} map @${map} goto act
+    meta mark set ${frontend} map @${map} goto ${map === 'from-node' ? 'act-for-node' : 'act'}
     goto unused-port
   }`;
   return `table ${tableOf(family)} {
@@ -78,6 +78,12 @@ ${MAPS.map((map) => `  map ${map} { type ${key} : mark; }`).join('\n')}
     meta mark ${Code.masquerade} meta mark set ${hex(MASQUERADE_MARK | IPVS_MARK)} accept
     meta mark ${Code.pass} meta mark set ${hex(IPVS_MARK)} accept
     meta mark set meta mark | ${hex(IPVS_MARK)}
+  }
+  chain act-for-node {
+    meta mark ${Code.refuse} meta mark set 0x0 goto refuse
+    meta mark ${Code.drop} drop
+    meta mark ${Code.masquerade} meta mark set ${hex(MASQUERADE_MARK)} accept
+    meta mark set 0x0
   }${MAPS.map(from).join('')}
   chain firewall {
     ${frontend} @firewalled ${frontend} . ${ip} saddr != @firewall-allowed drop

@@ -69,6 +69,7 @@ export class IpvsBackend implements FrontendBackend {
   readonly #fwmarks = new Map<string, number>();
   readonly #takenMarks = new Set<number>();
   #timer: NodeJS.Timeout | undefined;
+  #isBroken = false;
 
   constructor(port: IpvsPort, families: readonly Family[]) {
     this.#port = port;
@@ -78,6 +79,7 @@ export class IpvsBackend implements FrontendBackend {
   async load(frontends: readonly Frontend[], addresses: ClusterAddresses): Promise<number> {
     for (const [name, value] of Object.entries(SYSCTLS)) writeSysctl(this.#port.ns, `net.ipv4.vs.${name}`, value);
     this.#readKernel();
+    this.#isBroken = false;
     for (const each of [
       this.#frontends,
       this.#wanted,
@@ -117,6 +119,7 @@ export class IpvsBackend implements FrontendBackend {
   }
 
   isIntact(): boolean {
+    if (this.#isBroken) return false;
     try {
       return (
         this.#families.every((family) =>
@@ -299,8 +302,9 @@ export class IpvsBackend implements FrontendBackend {
         );
         this.#removeServers(leaving.map(([key]) => key));
         this.#unbind();
-      } catch (error) {
-        if (!isNotFound(error)) this.#planSweep();
+      } catch {
+        // Somebody else has been at IPVS: the next look at it tells, and everything is written anew.
+        this.#isBroken = true;
       }
     }, DRAIN_MS).unref();
   }
