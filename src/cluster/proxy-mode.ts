@@ -2,6 +2,6 @@
 export type ProxyMode = 'nftables' | 'iptables' | 'ipvs' | 'ebpf';
 
 /** Those that can be chosen. */
-export const PROXY_MODES = ['nftables', 'iptables', 'ebpf'] as const satisfies readonly ProxyMode[];
+export const PROXY_MODES = ['nftables', 'iptables', 'ipvs', 'ebpf'] as const satisfies readonly ProxyMode[];
 
 export const DEFAULT_PROXY_MODE: ProxyMode = 'nftables';

@@ -34,7 +34,14 @@ export async function openRules(mode: ProxyMode, options: ModeOptions): Promise<
       const { ebpfRules } = await import('../node/services/ebpf/reconciler.ts');
       return ebpfRules({ object, cgroup, packets: await openRules('nftables', options) });
     }
-    case 'ipvs':
-      throw new Error(`the proxy mode ${mode} is not there`);
+    case 'ipvs': {
+      const [{ ipvsRules }, { Ipvs }, { Nftables }, { Rtnetlink }] = await Promise.all([
+        import('../node/services/ipvs/reconciler.ts'),
+        import('../linux/ipvs.ts'),
+        import('../linux/nftables.ts'),
+        import('../linux/rtnetlink.ts'),
+      ]);
+      return ipvsRules({ ipvs: Ipvs.open(), links: Rtnetlink.open(), nft: Nftables.open() });
+    }
   }
 }

@@ -11,6 +11,7 @@ import { cgroup2Root } from './cgroup.ts';
 import { encodeGetStats } from './conntrack/codec.ts';
 import { hasCode, isExists, KernelError } from './errors.ts';
 import { AF_INET, check, libc, SOCK_CLOEXEC, SOCK_STREAM } from './libc.ts';
+import { genericFamilyId } from './netlink/generic.ts';
 import { NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from './netlink/socket.ts';
 import { MessageWriter, NLM_F_CREATE, NLM_F_EXCL } from './netlink/writer.ts';
 import { NetworkNamespace } from './netns.ts';
@@ -193,15 +194,9 @@ function requireFile(path: string): void {
   if (!existsSync(path)) throw new Error(`no ${path}`);
 }
 
-// linux/genetlink.h
-const GENL_ID_CTRL = 0x10;
-const CTRL_CMD_GETFAMILY = 3;
-const CTRL_ATTR_FAMILY_NAME = 2;
-
 function askGenericFamily(ns: NetworkNamespace, family: string): void {
   using socket = NetlinkSocket.open(NETLINK_GENERIC, ns);
-  const writer = new MessageWriter().message(GENL_ID_CTRL).u8(CTRL_CMD_GETFAMILY).u8(1).u16(0);
-  socket.request(writer.attrString(CTRL_ATTR_FAMILY_NAME, family), `find netlink family ${family}`);
+  genericFamilyId(socket, family);
 }
 
 // linux/rtnetlink.h, linux/pkt_sched.h

@@ -1,13 +1,17 @@
 /** Other modes of the proxy in a whole cluster: what real pods meet, and that a kernel without a mode is told at once. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { detectFeatures } from '../../src/linux/features.ts';
 import {
   addressOf,
   allReady,
   applyAll,
+  assertNothingLeft,
+  clusterName,
   curl,
   eventually,
   hostPort,
+  podwire,
   runIn,
   service,
   sleeper,
@@ -92,4 +96,17 @@ describe('podwire up --proxy iptables', async () => {
       (met) => met.map((line) => line.split(' ')[1]).join() === 'web-2,web-3',
     );
   });
+});
+
+const ipvs = detectFeatures().ip_vs.present;
+const skip = ipvs ? 'this kernel has IPVS: test/otherkernel tests the mode' : false;
+
+test('a kernel without IPVS refuses the mode in one line, and nothing is left', { skip }, async () => {
+  const name = clusterName('proxy-ipvs');
+  const { exitCode, stderr } = await podwire(['up', '--name', name, '--proxy', 'ipvs', '--no-merge']);
+  assert.equal(exitCode, 3);
+  assert.match(stderr, /this kernel has no IPVS \(ENOENT\)/);
+  assert.match(stderr, /podwire up --proxy nftables/);
+  assert.equal(stderr.trim().split('\n').length <= 2, true, stderr);
+  assertNothingLeft(name);
 });

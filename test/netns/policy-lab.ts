@@ -21,8 +21,11 @@ export type Family = 'v4' | 'v6';
 export const families: readonly Family[] = ['v4', 'v6'];
 export const ports: readonly number[] = [80, 81];
 
-/** A denied packet shows by silence: this long, in milliseconds. An answer that is expected may take `patienceMs`. */
-const silenceMs = 120;
+/**
+ * A denied packet shows by silence: this long, in milliseconds (PODWIRE_SILENCE_MS for slow machines). An answer that is expected
+ * may take `patienceMs`.
+ */
+const silenceMs = Number(process.env['PODWIRE_SILENCE_MS'] ?? 120);
 const patienceMs = 4000;
 
 export class LabNode implements Disposable {

@@ -14,6 +14,7 @@ const latest = new WeakMap<ServicesLab, SocketRules>();
 export const ebpfMode: ModeUnderTest = {
   name: 'ebpf',
   translates: 'sockets',
+  forgetsInTime: true,
   async prepare(lab) {
     prepared.set(lab, await enterSocketLab(lab));
   },

@@ -5,10 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Family } from '../../src/base/ip.ts';
 import { silentLogger } from '../../src/base/log.ts';
+import { Ipvs, serviceKeyText } from '../../src/linux/ipvs.ts';
 import { NetworkNamespace } from '../../src/linux/netns.ts';
+import { Nftables } from '../../src/linux/nftables.ts';
+import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
 import { XTABLES_TABLES, Xtables } from '../../src/linux/xtables.ts';
 import { FrontendRules } from '../../src/node/services/frontend-rules.ts';
 import { IptablesBackend, iptablesRules } from '../../src/node/services/iptables/reconciler.ts';
+import { DEVICE, IpvsBackend, ipvsRules } from '../../src/node/services/ipvs/reconciler.ts';
 import { canonicalListing, expectedListing, kernelListing } from '../../src/node/services/nftables/listing.ts';
 import { nftablesRules, ServicesReconciler } from '../../src/node/services/nftables/reconciler.ts';
 import { renderRuleset } from '../../src/node/services/nftables/render.ts';
@@ -21,6 +25,8 @@ export interface ModeUnderTest {
   readonly translates: 'packets' | 'sockets';
   /** Makes of the lab what the mode needs. */
   prepare?(lab: ServicesLab): Promise<void>;
+  /** Whether a client is forgotten as soon as its timeout is over, also when its last connection was only just closed. */
+  readonly forgetsInTime: boolean;
   /** Opens the rules in the lab's node, as an agent does; again for a new agent. */
   open(lab: ServicesLab, context?: Partial<RulesContext>): ServiceRules;
   /** Asserts that the kernel holds what a fresh start with the same frontends would write. */
@@ -40,6 +46,7 @@ const contextOf = (context: Partial<RulesContext>): RulesContext => ({
 export const nftablesMode: ModeUnderTest = {
   name: 'nftables',
   translates: 'packets',
+  forgetsInTime: true,
   open: (lab, context = {}) => nftablesRules(lab.nft)(contextOf(context)),
   async assertFresh(lab, rules) {
     assert.ok(rules instanceof ServicesReconciler);
@@ -88,6 +95,7 @@ async function freshTables(lab: ServicesLab, rules: FrontendRules | undefined): 
 export const iptablesMode: ModeUnderTest = {
   name: 'iptables',
   translates: 'packets',
+  forgetsInTime: true,
   open: (lab, context = {}) => iptablesRules(xtablesOf(lab))(contextOf(context)),
   async assertFresh(lab, rules) {
     assert.ok(rules instanceof FrontendRules);
@@ -96,4 +104,68 @@ export const iptablesMode: ModeUnderTest = {
   async assertEmpty(lab) {
     assert.deepEqual(saveAll(xtablesOf(lab)), await freshTables(lab, undefined));
   },
+};
+
+/**
+ * What is in force of IPVS: services with the servers that take new connections, addresses, and the nftables elements. Services
+ * that only wait for their connections to end are told apart: a fresh start has none.
+ */
+function ipvsState(ns: NetworkNamespace) {
+  using ipvs = Ipvs.open(ns);
+  using links = Rtnetlink.open(ns);
+  using nft = Nftables.open(ns);
+  const services = ipvs.services().map((service) => {
+    const servers = ipvs.servers(service).filter(({ weight }) => weight > 0);
+    const texts = servers.map(({ address, port }) => `${address} ${port}`).sort();
+    return { ...service, key: serviceKeyText(service), servers: texts };
+  });
+  const leaving = services.filter(({ servers }) => servers.length === 0);
+  const addresses = links.addresses({ device: DEVICE }).filter(({ scope }) => scope !== 'link');
+  const tableWords = (family: string) => nft.list(`table ${family} podwire-ipvs`).split(/[\s,]+/);
+  return {
+    services: services.filter(({ servers }) => servers.length > 0).sort((a, b) => (a.key < b.key ? -1 : 1)),
+    tables: ['ip', 'ip6', 'arp'].map((family) => tableWords(family).sort().join(' ')),
+    addresses: addresses.map(({ address }) => address).sort(),
+    leaving: leaving.flatMap((service) => ('address' in service ? [service.address] : [])),
+  };
+}
+
+async function assertIpvs(lab: ServicesLab, rules: FrontendRules | undefined): Promise<void> {
+  const { leaving, addresses, ...rest } = ipvsState(lab.node);
+  const fresh = await freshIpvs(rules);
+  const kept = addresses.filter((address) => fresh.addresses.includes(address) || !leaving.includes(address));
+  assert.deepEqual({ ...rest, addresses: kept, leaving: [] }, fresh);
+}
+
+async function freshIpvs(rules: FrontendRules | undefined): Promise<ReturnType<typeof ipvsState>> {
+  using ns = NetworkNamespace.anonymous();
+  using port = openIpvs(ns);
+  await new IpvsBackend(port, FAMILIES).load(rules?.current ?? [], ADDRESSES);
+  return ipvsState(ns);
+}
+
+function openIpvs(ns: NetworkNamespace) {
+  const port = { ns, ipvs: Ipvs.open(ns), links: Rtnetlink.open(ns), nft: Nftables.open(ns) };
+  const close = () => {
+    for (const each of [port.ipvs, port.links, port.nft]) each.close();
+  };
+  return { ...port, close, [Symbol.dispose]: close };
+}
+
+/** Runs in the other kernel only (test/otherkernel). */
+export const ipvsMode: ModeUnderTest = {
+  name: 'ipvs',
+  translates: 'packets',
+  // IPVS remembers a client for as long as it knows one of its connections, which is minutes after its end.
+  forgetsInTime: false,
+  open(lab, context = {}) {
+    const port = openIpvs(lab.node);
+    lab.onClose(port.close);
+    return ipvsRules(port)(contextOf(context));
+  },
+  async assertFresh(lab, rules) {
+    assert.ok(rules instanceof FrontendRules);
+    await assertIpvs(lab, rules);
+  },
+  assertEmpty: (lab) => assertIpvs(lab, undefined),
 };

@@ -32,8 +32,8 @@ export interface Probe {
   readonly sourcePort?: number;
 }
 
-/** Long enough for a busy machine, short enough for many drops. */
-const SILENCE_MS = 400;
+/** Long enough for a busy machine, short enough for many drops; PODWIRE_SILENCE_MS for slower ones. */
+const SILENCE_MS = Number(process.env['PODWIRE_SILENCE_MS'] ?? 400);
 
 /** Does what is done from a place. */
 export interface Prober {

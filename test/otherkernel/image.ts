@@ -35,8 +35,8 @@ const PROGRAMS = ['nft', 'ip', 'tc', 'ss', 'dash', 'nsenter', 'unshare', 'xtable
 const LIBRARIES = ['libnftables.so.1', 'libbpf.so.1'];
 /** Names under which the two iptables programs are known. */
 const XTABLES_NAMES = ['', '-restore', '-save'].flatMap((verb) => [`iptables%${verb}`, `ip6tables%${verb}`]);
-/** Packages that are only unpacked into the image. */
-const PACKAGES = ['kmod', 'ipvsadm', 'wireguard-tools'];
+/** Packages that are only unpacked into the image, with the libraries of theirs that this machine may lack. */
+const PACKAGES = ['kmod', 'libkmod2', 'ipvsadm', 'libnl-3-200', 'libnl-genl-3-200', 'libpopt0', 'wireguard-tools'];
 /** npm packages that are large and that no test in there needs. */
 const NPM_LEFT_OUT = /^(node-linux-.*|@biomejs|@typescript|typescript|@esbuild|esbuild|kubernetes-types|\..*)$/;
 /** What the initramfs needs to see the image; everything else is loaded from there. */

@@ -1,7 +1,7 @@
 #!/bin/sh
 # PID 1 in the other kernel: what /etc would set up elsewhere, then the tests, then the end. The kernel's messages and this
 # script's go to the first serial port; the results go to the second.
-export PATH=/usr/local/sbin:/usr/sbin:/usr/bin HOME=/root NODE_NO_WARNINGS=1
+export PATH=/usr/local/sbin:/usr/sbin:/usr/bin HOME=/root NODE_NO_WARNINGS=1 FORCE_COLOR=0 NO_COLOR=1 PODWIRE_SILENCE_MS=1000
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t tmpfs run /run

@@ -21,6 +21,17 @@ interface Event {
   readonly details: { readonly duration_ms: number; readonly error?: Error; readonly type?: string };
 }
 
+/** An error and what caused it. */
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const text = error.stack ?? error.message;
+  return error.cause === undefined ? text : `${text}\ncaused by: ${describe(error.cause)}`;
+}
+
+/** The beginning and the end: what failed, and in property tests how. */
+const shorten = (text: string): string =>
+  text.length <= 6000 ? text : `${text.slice(0, 1000)}\n…\n${text.slice(-5000)}`;
+
 await main(process.argv.slice(2));
 
 async function main(files: readonly string[]): Promise<void> {
@@ -36,8 +47,8 @@ async function main(files: readonly string[]): Promise<void> {
     if (skip) tell({ ...base, kind: 'skipped', detail: String(skip) });
     else if (kind === 'failed') {
       const cause = details.error?.cause ?? details.error;
-      const detail = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
-      if (!isSuite || !/subtests? failed/.test(detail)) tell({ ...base, kind, detail: detail.slice(0, 4000) });
+      const detail = describe(cause);
+      if (!isSuite || !/subtests? failed/.test(detail)) tell({ ...base, kind, detail: shorten(detail) });
     } else if (!isSuite) tell({ ...base, kind });
   };
   const stream = run({ files: [...files], concurrency: false, timeout: 240_000 });

@@ -7,7 +7,7 @@
  * gives to packets without a type of service, the mark to what the Service rules said. Connection marks stay untouched.
  */
 import { createHash } from 'node:crypto';
-import { MASQUERADE_MARK } from '../../base/packet-marks.ts';
+import { IPVS_MARK, MASQUERADE_MARK } from '../../base/packet-marks.ts';
 import { everyone } from './classes.ts';
 import type { Direction } from './compile.ts';
 import { denyBit, type Elements, logGroup, setDeclarations, tableName, tierCodes } from './elements.ts';
@@ -15,6 +15,7 @@ import { denyBit, type Elements, logGroup, setDeclarations, tableName, tierCodes
 export const table = `inet ${tableName}`;
 const denyText = `0x${denyBit.toString(16)}`;
 const masquerade = `0x${MASQUERADE_MARK.toString(16)}`;
+const throughIpvs = `0x${IPVS_MARK.toString(16)}`;
 
 /** One packet, one direction: the class of the isolated pod is in the priority already. */
 function judgeChains(direction: Direction, family: 4 | 6): string {
@@ -147,6 +148,10 @@ function logRule(direction: Direction): string {
   return `limit rate 50/second burst 100 packets log prefix "${direction}" group ${logGroup} snaplen 128`;
 }
 
+/**
+ * What is forwarded passes the forward hook; what IPVS forwards (Services in mode ipvs) is delivered to the node first and leaves it
+ * by the output hook, translated as well, with a mark that nothing of the node itself has.
+ */
 function chains(logging: boolean): string {
   const forward = ([4, 6] as const).map((family) => {
     const ip = family === 4 ? 'ip' : 'ip6';
@@ -172,6 +177,12 @@ function chains(logging: boolean): string {
   counter egress_denied { }${judges.join('')}${forward.join('')}
   chain forward {
     type filter hook forward priority filter; policy accept;
+    ct state established,related accept
+    meta nfproto vmap { ipv4 : goto forward4, ipv6 : goto forward6 }
+  }
+  chain forward_through_ipvs {
+    type filter hook output priority filter; policy accept;
+    meta mark & ${throughIpvs} == 0x0 accept
     ct state established,related accept
     meta nfproto vmap { ipv4 : goto forward4, ipv6 : goto forward6 }
   }
