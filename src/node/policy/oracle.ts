@@ -208,7 +208,8 @@ function tierView(
     nodes: peers.length
       ? []
       : context.nodes.filter((node) => hasAddress(node, other)).map(({ metadata }) => metadata.labels ?? {}),
-    domainNames: peers.length > 1 ? [] : (context.domainNames.get(other) ?? []),
+    // A pod of which not all is known is nobody yet, under a name too.
+    domainNames: peers.length > 0 && !peer ? [] : (context.domainNames.get(other) ?? []),
     protocol: packet.protocol,
     dport: packet.dport,
     portsNamed: (name) => portsNamed(name, packet, direction, context),

@@ -208,7 +208,8 @@ class World {
   #isNamed(patterns: readonly string[], action: string, address: string): Answer {
     if (action !== 'Accept' || patterns.some((pattern) => !/^(\*\.)?[^*.]+(\.[^*.]+)+\.?$/.test(pattern)))
       return 'unclear';
-    if ((this.#holders.get(address)?.length ?? 0) > 1) return 'no';
+    const holders = this.#holders.get(address) ?? [];
+    if (holders.length > 1 || !holders.every(({ metadata }) => this.#namespaces.has(metadata.namespace))) return 'no';
     const names = this.#state.domainNames?.get(address) ?? [];
     const expressions = patterns.map((pattern) => {
       const text = pattern.replace(/\.$/, '').replaceAll('.', '\\.');
