@@ -19,8 +19,8 @@ import { type EndpointText, type Frontend, frontendKey } from './model.ts';
 /** The least time between the starts of two passes, in milliseconds. */
 const MIN_PASS_MS = 50;
 /**
- * And so many times the processor time of the last pass, up to MAX_PASS_MS: the kernel's table is the whole machine's, and a
- * pass over a full one takes 7 to 15 ms. A storm of changes then spends a twentieth of a core here.
+ * And so many times the processor time of the last pass, up to MAX_PASS_MS: the kernel's table is the whole machine's, and on a
+ * busy one passes of 7 to 15 ms were seen. A storm of changes then spends a twentieth of a core here.
  */
 const REST_FACTOR = 20;
 const MAX_PASS_MS = 500;
