@@ -204,7 +204,7 @@ async function timeChurn(feed: Feed, count: number, controller: ServicesControll
 }
 
 /** Client and server in namespaces of their own, the rules in the node between them. */
-class ConnectLab implements Disposable {
+export class ConnectLab implements Disposable {
   readonly node = NetworkNamespace.anonymous();
   readonly #client = NetworkNamespace.anonymous();
   readonly #server = NetworkNamespace.anonymous();
@@ -240,14 +240,19 @@ class ConnectLab implements Disposable {
 
   /** Microseconds above a direct connect, round by round. */
   measure(target: string): number[] {
+    const rounds = this.rounds(target);
+    const direct = distribution(rounds.map(([first]) => first)).p50;
+    return rounds.map(([, second]) => second - direct);
+  }
+
+  /** Microseconds of a direct connect and of one to the target, round by round. */
+  rounds(target: string): readonly (readonly [direct: number, target: number])[] {
     const argv = [String(CONNECTS), SERVER, '8080', target, '80'];
     const text = this.#client.run(() => execFileSync(this.#program, argv, { encoding: 'utf8', maxBuffer: 1 << 26 }));
-    const rounds = text
+    return text
       .trim()
       .split('\n')
       .map((line) => line.split(' ').map(Number) as [number, number]);
-    const direct = distribution(rounds.map(([first]) => first)).p50;
-    return rounds.map(([, second]) => second - direct);
   }
 
   [Symbol.dispose](): void {

@@ -87,7 +87,7 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
     ) => apply(buildService(makeService('svc', spec, ingress), slicesOf('svc', places, extra), view));
     /** A loaded machine may be silent for longer than a probe waits; rules that drop are silent every time. */
     const patiently = async (probe: Probe): Promise<Outcome> => {
-      for (let again = 0; again < 2; again++) {
+      for (let again = 0; again < 4; again++) {
         const outcome = await lab.probe(probe);
         if (outcome.kind !== 'silence') return outcome;
       }
