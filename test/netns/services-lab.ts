@@ -59,6 +59,8 @@ export interface Probe {
 const GATEWAY = { 4: '169.254.1.1', 6: 'fe80::1' } as const;
 /** Long enough for a busy machine, short enough for many drops; PODWIRE_SILENCE_MS for slower ones. */
 const SILENCE_MS = Number(process.env['PODWIRE_SILENCE_MS'] ?? 400);
+/** How long an answer that must come may take. */
+export const PATIENCE_MS = 5000;
 
 export class ServicesLab implements AsyncDisposable {
   readonly node: NetworkNamespace;
@@ -155,15 +157,15 @@ export class ServicesLab implements AsyncDisposable {
     return ns;
   }
 
-  /** One new connection or datagram. */
-  probe(probe: Probe): Promise<Outcome> {
-    return probe.protocol === 'tcp' ? this.#probeTcp(probe) : this.#probeUdp(probe);
+  /** One new connection or datagram; silence is what takes longer than `waitMs`. */
+  probe(probe: Probe, waitMs = SILENCE_MS): Promise<Outcome> {
+    return probe.protocol === 'tcp' ? this.#probeTcp(probe, waitMs) : this.#probeUdp(probe, waitMs);
   }
 
-  async #probeTcp(probe: Probe): Promise<Outcome> {
+  async #probeTcp(probe: Probe, waitMs: number): Promise<Outcome> {
     try {
-      const socket = await this.connect(probe);
-      const text = await firstLine(socket);
+      const socket = await this.connect(probe, waitMs);
+      const text = await firstLine(socket, waitMs);
       socket.destroy();
       return text === undefined ? { kind: 'silence' } : answerOf(text);
     } catch (error) {
@@ -175,7 +177,7 @@ export class ServicesLab implements AsyncDisposable {
   }
 
   /** An open connection. */
-  async connect(probe: Probe): Promise<net.Socket> {
+  async connect(probe: Probe, timeoutMs = PATIENCE_MS): Promise<net.Socket> {
     const { from, destination, port } = probe;
     const ns = this.space(from);
     const source = sourceOf(probe);
@@ -183,7 +185,7 @@ export class ServicesLab implements AsyncDisposable {
       ns,
       address: destination,
       port,
-      timeoutMs: SILENCE_MS,
+      timeoutMs,
       ...(source ? { source } : {}),
     });
     const socket = new net.Socket({ fd, readable: true, writable: true });
@@ -191,9 +193,9 @@ export class ServicesLab implements AsyncDisposable {
     return socket;
   }
 
-  async #probeUdp(probe: Probe): Promise<Outcome> {
+  async #probeUdp(probe: Probe, waitMs: number): Promise<Outcome> {
     using client = await this.udpClient(probe);
-    return await client.ask();
+    return await client.ask(waitMs);
   }
 
   /** A UDP client that keeps its port, so that all it sends is one flow. */
@@ -231,7 +233,7 @@ export class UdpClient implements Disposable {
     });
   }
 
-  ask(): Promise<Outcome> {
+  ask(waitMs = PATIENCE_MS): Promise<Outcome> {
     const socket = this.#socket;
     return new Promise((resolve) => {
       const finish = (outcome: Outcome) => {
@@ -245,7 +247,7 @@ export class UdpClient implements Disposable {
         const isRefused = error.code === 'ECONNREFUSED' || error.code === 'EPERM';
         finish({ kind: isRefused ? 'refused' : 'unreachable' });
       };
-      const timer = setTimeout(() => finish({ kind: 'silence' }), SILENCE_MS);
+      const timer = setTimeout(() => finish({ kind: 'silence' }), waitMs);
       socket.once('message', (message) => finish(answerOf(message.toString())));
       socket.once('error', onError);
       socket.send('who', (error) => error && onError(error as NodeJS.ErrnoException));
@@ -276,9 +278,9 @@ function answerOf(text: string): Outcome {
   return { kind: 'answer', endpoint, seenSource };
 }
 
-function firstLine(socket: net.Socket): Promise<string | undefined> {
+function firstLine(socket: net.Socket, waitMs: number): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(undefined), SILENCE_MS);
+    const timer = setTimeout(() => resolve(undefined), waitMs);
     const finish = (text: string | undefined) => {
       clearTimeout(timer);
       resolve(text);

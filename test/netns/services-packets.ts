@@ -12,6 +12,7 @@ import {
   ADDRESSES,
   NODE_ADDRESSES,
   type Outcome,
+  PATIENCE_MS,
   PLACES,
   type Place,
   type Probe,
@@ -85,21 +86,13 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
       extra: Partial<EndpointSpec> = {},
       ingress: object[] = [],
     ) => apply(buildService(makeService('svc', spec, ingress), slicesOf('svc', places, extra), view));
-    /** A loaded machine may be silent for longer than a probe waits; rules that drop are silent every time. */
-    const patiently = async (probe: Probe): Promise<Outcome> => {
-      for (let again = 0; again < 4; again++) {
-        const outcome = await lab.probe(probe);
-        if (outcome.kind !== 'silence') return outcome;
-      }
-      return lab.probe(probe);
-    };
     const http = (from: Probe['from'], destination = clusterIp, port = 80, rest: Partial<Probe> = {}) =>
-      patiently({ from, destination, port, protocol: 'tcp', ...rest });
-    /** Asked once: for what is to stay silent. */
+      lab.probe({ from, destination, port, protocol: 'tcp', ...rest }, PATIENCE_MS);
+    /** Waits no longer than it takes to call it silence. */
     const silent = async (from: Probe['from'], destination = clusterIp, port = 80, rest: Partial<Probe> = {}) =>
       assert.equal((await lab.probe({ from, destination, port, protocol: 'tcp', ...rest })).kind, 'silence');
     const dns = (from: Probe['from'], destination = clusterIp, port = 53) =>
-      patiently({ from, destination, port, protocol: 'udp' });
+      lab.probe({ from, destination, port, protocol: 'udp' }, PATIENCE_MS);
     const endpoint = (place: Place) => `${at(place, family)} 8080`;
     const answered = (outcome: Outcome): Extract<Outcome, { kind: 'answer' }> => {
       assert.equal(outcome.kind, 'answer', `got ${outcome.kind}`);
@@ -317,7 +310,7 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
       await apply(model);
       const answer = answered(await http('outside', nodeIp, 9090));
       assert.deepEqual([answer.endpoint, answer.seenSource], [endpoint('b'), outsideIp]);
-      const udp = await lab.probe({ from: 'outside', destination: nodeIp, port: 9091, protocol: 'udp' });
+      const udp = await lab.probe({ from: 'outside', destination: nodeIp, port: 9091, protocol: 'udp' }, PATIENCE_MS);
       assert.equal(answered(udp).endpoint, `${at('b', family)} 8081`);
       assert.equal(answered(await http('node', nodeIp, 9090)).endpoint, endpoint('b'));
       await rules.apply([[model.key, undefined]]);

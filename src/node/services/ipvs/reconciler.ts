@@ -326,7 +326,8 @@ export class IpvsBackend implements FrontendBackend {
   #leavingText(): string {
     const wanted = [...this.#services.values()].flatMap(({ service }) => {
       const key = serviceKeyText(service);
-      return 'address' in service && !this.#wanted.has(key) ? [key] : [];
+      // The key of a service with an address is its frontend's.
+      return 'address' in service && !this.#frontends.has(key) ? [key] : [];
     });
     const lines: string[] = [];
     const write = (verb: 'add' | 'delete', key: string) =>
