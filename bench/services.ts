@@ -20,7 +20,7 @@ import { ServicesController } from '../src/node/services/controller.ts';
 import { makeNode, makeService, makeSlice } from '../src/node/services/fixtures.ts';
 import { nftablesRules } from '../src/node/services/nftables/reconciler.ts';
 import { distribution, type Metrics } from './metrics.ts';
-import { ConnectLab, type Programs, SERVER, SERVERS } from './services/connect-lab.ts';
+import { ConnectLab, compilePrograms, type Programs, SERVER, SERVERS } from './services/connect-lab.ts';
 import { ebpfBench, type SocketBench } from './services/ebpf.ts';
 import { Feed } from './services/feed.ts';
 import { renderShape, renderShapeChange, type ShapeService } from './services/kube-proxy-shape.ts';
@@ -44,9 +44,7 @@ export async function run(options: Options = {}): Promise<Metrics> {
   const count = options.services ?? SERVICES;
   const folder = mkdtempSync(join(tmpdir(), 'podwire-bench-services-'));
   try {
-    const programs = { connect: join(folder, 'connect'), exchange: join(folder, 'exchange') };
-    for (const [name, path] of Object.entries(programs))
-      await checkedCommand(['gcc', '-O2', '-o', path, join(import.meta.dirname, `services/${name}.c`)]);
+    const programs = await compilePrograms(folder);
     const own = await measurePodwire(count);
     const held = await measureHeld(folder, count, 10);
     const single = await measureHeld(folder, 1, 100_000);

@@ -1,6 +1,8 @@
 /** Where connects are timed: a client and a server, with the node's rules between them. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
+import { checkedCommand } from '../../src/base/command.ts';
 import { NetworkNamespace } from '../../src/linux/netns.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
@@ -16,6 +18,14 @@ export const SERVER = '10.244.0.2';
 export interface Programs {
   readonly connect: string;
   readonly exchange: string;
+}
+
+/** Compiles them into the folder. */
+export async function compilePrograms(folder: string): Promise<Programs> {
+  const programs = { connect: join(folder, 'connect'), exchange: join(folder, 'exchange') };
+  for (const [name, path] of Object.entries(programs))
+    await checkedCommand(['gcc', '-O2', '-o', path, join(import.meta.dirname, `${name}.c`)]);
+  return programs;
 }
 
 /** Client and server in namespaces of their own, the rules in the node between them. */

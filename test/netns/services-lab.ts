@@ -31,7 +31,7 @@ import {
   udpClientIn,
 } from './services-probes.ts';
 
-export { type FlowClient, type Outcome, PLACES, type Place, type Probe } from './services-probes.ts';
+export { type FlowClient, type Outcome, PATIENCE_MS, PLACES, type Place, type Probe } from './services-probes.ts';
 
 export const NODE_ADDRESSES = ['192.0.2.1', '192.0.2.9', '2001:db8::1', '2001:db8::9'] as IpAddress[];
 

@@ -121,7 +121,10 @@ function ipvsState(ns: NetworkNamespace) {
   });
   const leaving = services.filter(({ servers }) => servers.length === 0);
   const addresses = links.addresses({ device: DEVICE }).filter(({ scope }) => scope !== 'link');
-  const tableWords = (family: string) => nft.list(`table ${family} podwire-ipvs`).split(/[\s,]+/);
+  const tableWords = (family: string) => {
+    const withoutLeaving = nft.list(`table ${family} podwire-ipvs`).replace(/set leaving \{[\s\S]*?\n\t\}/, '');
+    return withoutLeaving.split(/[\s,]+/);
+  };
   return {
     services: services.filter(({ servers }) => servers.length > 0).sort((a, b) => (a.key < b.key ? -1 : 1)),
     tables: ['ip', 'ip6', 'arp'].map((family) => tableWords(family).sort().join(' ')),

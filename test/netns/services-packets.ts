@@ -13,6 +13,7 @@ import {
   type FlowClient,
   NODE_ADDRESSES,
   type Outcome,
+  PATIENCE_MS,
   PLACES,
   type Place,
   type Probe,
@@ -87,21 +88,13 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
       extra: Partial<EndpointSpec> = {},
       ingress: object[] = [],
     ) => apply(buildService(makeService('svc', spec, ingress), slicesOf('svc', places, extra), view));
-    /** A loaded machine may be silent for longer than a probe waits; rules that drop are silent every time. */
-    const patiently = async (probe: Probe): Promise<Outcome> => {
-      for (let again = 0; again < 2; again++) {
-        const outcome = await lab.probe(probe);
-        if (outcome.kind !== 'silence') return outcome;
-      }
-      return lab.probe(probe);
-    };
     const http = (from: Probe['from'], destination = clusterIp, port = 80, rest: Partial<Probe> = {}) =>
-      patiently({ from, destination, port, protocol: 'tcp', ...rest });
-    /** Asked once: for what is to stay silent. */
+      lab.probe({ from, destination, port, protocol: 'tcp', waitMs: PATIENCE_MS, ...rest });
+    /** Waits no longer than it takes to call it silence. */
     const silent = async (from: Probe['from'], destination = clusterIp, port = 80, rest: Partial<Probe> = {}) =>
       assert.equal((await lab.probe({ from, destination, port, protocol: 'tcp', ...rest })).kind, 'silence');
     const dns = (from: Probe['from'], destination = clusterIp, port = 53) =>
-      patiently({ from, destination, port, protocol: 'udp' });
+      lab.probe({ from, destination, port, protocol: 'udp', waitMs: PATIENCE_MS });
     /** Flows end with the commit, or up to half a second later when others were ended just before. */
     const until = async (client: FlowClient, wanted: string) => {
       let met: Outcome | undefined;

@@ -30,10 +30,15 @@ export interface Probe {
   readonly protocol: Protocol;
   readonly source?: string | undefined;
   readonly sourcePort?: number;
+  /** What takes longer is silence, milliseconds. */
+  readonly waitMs?: number;
 }
 
 /** Long enough for a busy machine, short enough for many drops; PODWIRE_SILENCE_MS for slower ones. */
 const SILENCE_MS = Number(process.env['PODWIRE_SILENCE_MS'] ?? 400);
+
+/** How long an answer that must come may take. */
+export const PATIENCE_MS = 5000;
 
 /** Does what is done from a place. */
 export interface Prober {
@@ -54,7 +59,7 @@ export function probeIn(ns: NetworkNamespace | undefined, probe: Probe): Promise
 async function probeTcp(ns: NetworkNamespace | undefined, probe: Probe): Promise<Outcome> {
   try {
     const socket = await connectIn(ns, probe);
-    const text = await firstLine(socket);
+    const text = await firstLine(socket, probe.waitMs);
     socket.destroy();
     return text === undefined ? { kind: 'silence' } : answerOf(text);
   } catch (error) {
@@ -72,7 +77,7 @@ export async function connectIn(ns: NetworkNamespace | undefined, probe: Probe):
     ...(ns ? { ns } : {}),
     address: destination,
     port,
-    timeoutMs: SILENCE_MS,
+    timeoutMs: probe.waitMs ?? SILENCE_MS,
     ...(source ? { source } : {}),
   });
   const socket = new net.Socket({ fd, readable: true, writable: true });
@@ -82,7 +87,7 @@ export async function connectIn(ns: NetworkNamespace | undefined, probe: Probe):
 
 async function probeUdp(ns: NetworkNamespace | undefined, probe: Probe): Promise<Outcome> {
   using client = await udpClientIn(ns, probe);
-  return await client.ask();
+  return await client.ask(probe.waitMs);
 }
 
 export async function udpClientIn(ns: NetworkNamespace | undefined, probe: Probe): Promise<UdpClient> {
@@ -111,7 +116,7 @@ class UdpClient implements FlowClient {
     });
   }
 
-  ask(): Promise<Outcome> {
+  ask(waitMs = SILENCE_MS): Promise<Outcome> {
     const socket = this.#socket;
     return new Promise((resolve) => {
       const finish = (outcome: Outcome) => {
@@ -125,7 +130,7 @@ class UdpClient implements FlowClient {
         const isRefused = error.code === 'ECONNREFUSED' || error.code === 'EPERM';
         finish({ kind: isRefused ? 'refused' : 'unreachable' });
       };
-      const timer = setTimeout(() => finish({ kind: 'silence' }), SILENCE_MS);
+      const timer = setTimeout(() => finish({ kind: 'silence' }), waitMs);
       socket.once('message', (message) => finish(answerOf(message.toString())));
       socket.once('error', onError);
       socket.send('who', (error) => error && onError(error as NodeJS.ErrnoException));
@@ -148,9 +153,9 @@ function answerOf(text: string): Outcome {
   return { kind: 'answer', endpoint, seenSource };
 }
 
-function firstLine(socket: net.Socket): Promise<string | undefined> {
+function firstLine(socket: net.Socket, waitMs = SILENCE_MS): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(undefined), SILENCE_MS);
+    const timer = setTimeout(() => resolve(undefined), waitMs);
     const finish = (text: string | undefined) => {
       clearTimeout(timer);
       resolve(text);

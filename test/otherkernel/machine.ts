@@ -13,6 +13,7 @@ import { ensureUnpacked, missingClosure, Unavailable } from './packages.ts';
 
 const QEMU = 'qemu-system-x86_64';
 const MEMORY_MB = 1024;
+const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 
 export interface Run {
   readonly results: readonly Result[];
@@ -24,6 +25,13 @@ export interface Run {
 export async function runMachine(image: Image, files: readonly string[], timeoutMs: number): Promise<Run> {
   const { program, args, env } = await emulator();
   const folder = mkdtempSync(join(tmpdir(), 'podwire-otherkernel-'));
+  const cleanUp = () => rmSync(folder, { recursive: true, force: true });
+  // The runner ends a file that takes too long by SIGTERM.
+  const onSignal = () => {
+    cleanUp();
+    process.exit(1);
+  };
+  for (const signal of SIGNALS) process.once(signal, onSignal);
   try {
     const sources = join(folder, 'sources.tar');
     const output = join(folder, 'results');
@@ -47,7 +55,8 @@ export async function runMachine(image: Image, files: readonly string[], timeout
     );
     return { results: existsSync(output) ? parseResults(readFileSync(output, 'utf8')) : [], console };
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    for (const signal of SIGNALS) process.off(signal, onSignal);
+    cleanUp();
   }
 }
 
@@ -110,15 +119,13 @@ function runToEnd(
   timeoutMs: number,
 ): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, {
+    // The machine ends with this process, whatever ends it.
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', program, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env,
       timeout: timeoutMs,
       killSignal: 'SIGKILL',
     });
-    // The machine must not outlive the test that the runner gives up on.
-    const end = () => child.kill('SIGKILL');
-    process.once('exit', end);
     let text = '';
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', (chunk: Buffer) => {
@@ -126,7 +133,6 @@ function runToEnd(
       });
     child.on('error', reject);
     child.on('close', (code, signal) => {
-      process.off('exit', end);
       resolve(
         signal ? `${text}\n[killed by ${signal}]` : code === 0 ? text : `${text}\n[${program} ended with ${code}]`,
       );

@@ -60,6 +60,7 @@ export function renderTable(family: Family, { podCidrs, serviceCidrs }: ClusterA
 ${MAPS.map((map) => `  map ${map} { type ${key} : mark; }`).join('\n')}
   set firewalled { type ${key}; }
   set firewall-allowed { type ${key} . ${address}; flags interval; }
+  set leaving { type ${key}; }
   set hairpin { type ${address} . ${address}; }
   set virtual-addresses { type ${address}; }
   set pod-cidrs { ${interval(podCidrs)} }
@@ -91,6 +92,7 @@ ${MAPS.map((map) => `  map ${map} { type ${key} : mark; }`).join('\n')}
   chain prerouting {
     type filter hook prerouting priority -110; policy accept;
     ct state != new accept
+    ${frontend} @leaving goto refuse
     jump firewall
     ${ip} saddr @pod-cidrs goto from-pods
     goto from-outside
@@ -99,6 +101,7 @@ ${MAPS.map((map) => `  map ${map} { type ${key} : mark; }`).join('\n')}
     type filter hook output priority -110; policy accept;
     ct state != new accept
     meta mark & ${hex(IPVS_MARK)} == ${hex(IPVS_MARK)} accept
+    ${frontend} @leaving goto refuse
     jump firewall
     ${ip} saddr @pod-cidrs goto from-pods
     goto from-node

@@ -140,6 +140,7 @@ describe('the mode ipvs', () => {
       `deleteDestination ${key} 10.244.1.1 8080`,
       `deleteService ${key}`,
       'unbind 10.96.0.9/32',
+      'nft',
     ]);
   });
 

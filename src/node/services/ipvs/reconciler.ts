@@ -66,6 +66,8 @@ export class IpvsBackend implements FrontendBackend {
   readonly #users = new Map<string, number>();
   readonly #addressUsers = new Map<IpAddress, number>();
   readonly #bound = new Set<IpAddress>();
+  /** Services without frontend whose connections have not ended: nftables refuses new ones. */
+  readonly #leaving = new Set<string>();
   readonly #fwmarks = new Map<string, number>();
   readonly #takenMarks = new Set<number>();
   #timer: NodeJS.Timeout | undefined;
@@ -79,6 +81,7 @@ export class IpvsBackend implements FrontendBackend {
   async load(frontends: readonly Frontend[], addresses: ClusterAddresses): Promise<number> {
     for (const [name, value] of Object.entries(SYSCTLS)) writeSysctl(this.#port.ns, `net.ipv4.vs.${name}`, value);
     this.#readKernel();
+    this.#leaving.clear();
     this.#isBroken = false;
     for (const each of [
       this.#frontends,
@@ -94,10 +97,12 @@ export class IpvsBackend implements FrontendBackend {
     this.#addServers(this.#frontends.values());
     const tables = this.#families.map((family) => replacement(tableOf(family), renderTable(family, addresses)));
     await this.#runNft(
-      `${tables.join('')}${replacement(ARP_TABLE, renderArpTable())}${elements.render(this.#families)}`,
+      `${tables.join('')}${replacement(ARP_TABLE, renderArpTable())}${elements.render(this.#families)}${this.#leavingText()}`,
     );
     this.#removeServers(this.#services.keys());
     this.#unbind();
+    const rest = this.#leavingText();
+    if (rest) await this.#runNft(rest);
     return elements.size + this.#services.size;
   }
 
@@ -111,10 +116,12 @@ export class IpvsBackend implements FrontendBackend {
       else this.#freeMark(id);
     }
     const written = this.#addServers(added);
-    const text = elements.render(this.#families);
+    const text = elements.render(this.#families) + this.#leavingText();
     if (text) await this.#runNft(text);
     this.#removeServers(touched);
     this.#unbind();
+    const rest = this.#leavingText();
+    if (rest) await this.#runNft(rest);
     return elements.size + written;
   }
 
@@ -302,11 +309,40 @@ export class IpvsBackend implements FrontendBackend {
         );
         this.#removeServers(leaving.map(([key]) => key));
         this.#unbind();
+        const text = this.#leavingText();
+        if (text) void this.#runNft(text).catch(() => this.#giveUp());
       } catch {
-        // Somebody else has been at IPVS: the next look at it tells, and everything is written anew.
-        this.#isBroken = true;
+        this.#giveUp();
       }
     }, DRAIN_MS).unref();
+  }
+
+  /** Somebody else has been at IPVS or the table: the next look at them tells, and everything is written anew. */
+  #giveUp(): void {
+    this.#isBroken = true;
+  }
+
+  /** Brings the set of leaving services to what they are now. */
+  #leavingText(): string {
+    const wanted = [...this.#services.values()].flatMap(({ service }) => {
+      const key = serviceKeyText(service);
+      // The key of a service with an address is its frontend's.
+      return 'address' in service && !this.#frontends.has(key) ? [key] : [];
+    });
+    const lines: string[] = [];
+    const write = (verb: 'add' | 'delete', key: string) =>
+      lines.push(`${verb} element ${tableOf(key.includes(':') ? 6 : 4)} leaving { ${key} }\n`);
+    for (const key of [...this.#leaving]) {
+      if (wanted.includes(key)) continue;
+      this.#leaving.delete(key);
+      write('delete', key);
+    }
+    for (const key of wanted) {
+      if (this.#leaving.has(key)) continue;
+      this.#leaving.add(key);
+      write('add', key);
+    }
+    return lines.join('');
   }
 
   #bind(address: IpAddress): void {
