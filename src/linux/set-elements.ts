@@ -11,12 +11,19 @@ import { ERRNO, KernelError } from './errors.ts';
 import { type BatchFailure, NETLINK_NETFILTER, NetlinkSocket } from './netlink/socket.ts';
 import { MessageWriter } from './netlink/writer.ts';
 import type { NetworkNamespace } from './netns.ts';
-import { decodeTransaction, type ElementChange, encodeTransaction, type SetLayout } from './nftables/elements.ts';
+import {
+  decodeTransaction,
+  type ElementChange,
+  encodeTransaction,
+  type SetLayout,
+  type TableFamily,
+} from './nftables/elements.ts';
 
-export type { ElementChange, SetLayout } from './nftables/elements.ts';
+export type { ElementChange, SetLayout, TableFamily } from './nftables/elements.ts';
 export type { Field } from './nftables/fields.ts';
 
 const OPERATION = 'change nftables elements';
+const FAMILY_NAMES: Readonly<Record<TableFamily, string>> = { 4: 'ip', 6: 'ip6', inet: 'inet' };
 /** Room for a small transaction; a larger one grows it. */
 const CAPACITY = 4096;
 
@@ -102,11 +109,11 @@ function describe(
   const [decoded] = decodeTransaction(bytes, (family, table, set) => layouts.get(idOf(family, table, set)));
   if (!decoded) return OPERATION;
   const { op, family, table, set, elements } = decoded;
-  const place = `${family === 4 ? 'ip' : 'ip6'} ${table} ${set}`;
+  const place = `${FAMILY_NAMES[family]} ${table} ${set}`;
   const element = badOffset === undefined ? undefined : elements.get(badOffset);
   return element === undefined ? `${op} elements of ${place}` : `${op} element ${place} { ${element} }`;
 }
 
-function idOf(family: number, table: string, set: string): string {
+function idOf(family: TableFamily, table: string, set: string): string {
   return `${family} ${table} ${set}`;
 }
