@@ -4,9 +4,10 @@
  */
 import { cidrSize, type Family, familyOf, ipToBigInt, isIp, parseCidr } from '../../base/ip.ts';
 import { formatAddressRange } from './blocks.ts';
-import { type ElementChange, type Elements, formatClass, setDeclarations } from './elements.ts';
+import { type ElementChange, type Elements, formatClass } from './elements.ts';
 import { protocols } from './ports.ts';
 import { type Logging, layoutChain } from './render.ts';
+import { setDeclarations } from './sets.ts';
 
 export interface KernelState {
   /** Whether the chains and declarations are this version's. */
