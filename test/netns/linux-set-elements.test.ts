@@ -160,9 +160,48 @@ test('inet: ranges of any field and counted elements are what nft would have wri
   assert.equal(sorted(raw.nft.list('table inet t')), sorted(lines));
   assert.throws(
     () => raw.elements.commit([{ op: 'add', set: blocks, elements: ['1:2f . 10.0.0.4-10.0.0.7'] }]),
-    (error) => error instanceof KernelError && /inet t blocks \{ 1:2f \. 10\.0\.0\.4-10\.0\.0\.7 \}/.test(error.operation),
+    (error) =>
+      error instanceof KernelError && /inet t blocks \{ 1:2f \. 10\.0\.0\.4-10\.0\.0\.7 \}/.test(error.operation),
     'what overlaps partly is refused',
   );
+});
+
+test('what is asked without nft is what nft says: chains, counters, counters of elements', { skip }, async () => {
+  const ns = make('questions');
+  const nft = Nftables.open(ns);
+  const { elements } = nft;
+  const place = { family: 'inet', table: 't' } as const;
+  assert.equal(elements.hasChain(place, 'c'), false);
+  assert.throws(() => elements.counter(place, 'n'), isNotFound);
+  assert.throws(() => elements.counters(inet('counted', ['classid'])), isNotFound);
+  nft.run(INET);
+  nft.run('add counter inet t n { packets 5000000000 bytes 6 }');
+  const many = Array.from(
+    { length: 3000 },
+    (_, n) => `0x${(n + 0x80000000).toString(16)} counter packets ${n} bytes 1`,
+  );
+  nft.run(`add element inet t marks { ${many.join(', ')} }`);
+  nft.run('add element inet t counted { 1:2f counter packets 7 bytes 9, 0:1 }');
+  assert.equal(elements.hasChain(place, 'c'), true);
+  assert.equal(elements.hasChain(place, 'd'), false);
+  assert.equal(elements.hasChain({ family: 4, table: 't' }, 'c'), false);
+  assert.equal(elements.counter(place, 'n'), 5_000_000_000);
+  assert.throws(() => elements.counter(place, 'm'), isNotFound);
+  assert.deepEqual([...elements.counters(inet('counted', ['classid']))].sort(), [
+    ['0:1', 0],
+    ['1:2f', 7],
+  ]);
+  const counts = elements.counters(inet('marks', ['mark']));
+  assert.equal(counts.size, 3000);
+  for (let n = 0; n < 3000; n++) assert.equal(counts.get(String(n + 0x80000000)), n);
+  assert.deepEqual(elements.counters(inet('pairs', ['classid', 'mark', 'inet_proto', 'inet_service'])), new Map());
+  const set = inet('classes', ['ipv6_addr'], { value: ['classid'] });
+  const working = elements.commitAsync([{ op: 'add', set, elements: ['fd00::1 : 1:1'] }]);
+  await Promise.resolve();
+  assert.throws(() => elements.hasChain(place, 'c'), isBusy);
+  assert.throws(() => elements.counters(inet('counted', ['classid'])), isBusy);
+  await working;
+  assert.equal(elements.hasChain(place, 'c'), true);
 });
 
 /** nft lists elements in the order of the kernel's memory. */

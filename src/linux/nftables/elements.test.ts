@@ -112,7 +112,10 @@ describe('element changes as messages', () => {
     const set: SetLayout = { ...RANGES, value: undefined, key: ['classid', 'ipv6_addr', 'mark', 'inet_service'] };
     const texts: [string, string?][] = [
       ['1:2-3:4 . fd00::1-fd00::ffff . 1-300 . 80-90'],
-      ['ffff:ffff . 2001:db8::/32 . 7 . 0-65535', 'ffff:ffff . 2001:db8::-2001:db8:ffff:ffff:ffff:ffff:ffff:ffff . 7 . 0-65535'],
+      [
+        'ffff:ffff . 2001:db8::/32 . 7 . 0-65535',
+        'ffff:ffff . 2001:db8::-2001:db8:ffff:ffff:ffff:ffff:ffff:ffff . 7 . 0-65535',
+      ],
       ['0:1 . ::ffff:192.0.2.0/120 . 0x10-0x20 . 1', '0:1 . ::ffff:c000:200-::ffff:c000:2ff . 16-32 . 1'],
       ['0:1 . ::1-::1 . 4294967295 . 1-1', '0:1 . ::1 . 4294967295 . 1'],
     ];

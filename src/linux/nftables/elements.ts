@@ -14,7 +14,7 @@ import { afOf } from '../rtnetlink/protocol.ts';
 import { decodeFields, decodeRanges, type Field, sizeOf, TextScanner } from './fields.ts';
 
 // linux/netfilter/nfnetlink.h
-const NFNL_SUBSYS_NFTABLES = 10;
+export const NFNL_SUBSYS_NFTABLES = 10;
 const NFNL_MSG_BATCH_BEGIN = 0x10;
 const NFNL_MSG_BATCH_END = 0x11;
 /** sizeof(struct nfgenmsg). */
@@ -83,11 +83,17 @@ function encodeBatchEdge(writer: MessageWriter, type: number): void {
 function encodeMessage(writer: MessageWriter, { op, set }: ElementChange, list: Buffer | undefined, flags: number) {
   const type = (NFNL_SUBSYS_NFTABLES << 8) | (op === 'add' ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM);
   writer.message(type, flags | (op === 'add' ? NLM_F_CREATE : 0));
-  writer.u8(protocolFamily(set.family)).u8(0).be16(0).attrString(NFTA_LIST.table, set.table).attrString(NFTA_LIST.set, set.name);
+  writer
+    .u8(protocolFamily(set.family))
+    .u8(0)
+    .be16(0)
+    .attrString(NFTA_LIST.table, set.table)
+    .attrString(NFTA_LIST.set, set.name);
   if (list) writer.nest(NFTA_LIST.elements, () => writer.bytes(list));
 }
 
-function protocolFamily(family: TableFamily): number {
+/** How a table's family is written into a message. */
+export function protocolFamily(family: TableFamily): number {
   return family === 'inet' ? NFPROTO_INET : afOf(family);
 }
 

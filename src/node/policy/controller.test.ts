@@ -18,6 +18,9 @@ class RecordingNft {
   readonly elements = {
     commit: (changes: readonly ElementChange[]): void => this.run(textOf(changes)),
     commitAsync: (changes: readonly ElementChange[]): Promise<void> => this.runAsync(textOf(changes)),
+    hasChain: (): boolean => true,
+    counter: (): number => 0,
+    counters: (): Map<string, number> => new Map(),
   };
   run(text: string): void {
     if (this.fails > 0) {

@@ -51,20 +51,6 @@ function readElements(set: { readonly [key: string]: Json }): Map<string, string
   return elements;
 }
 
-/** The packets that each element of a listed set counted, by the element's key. */
-export function readCounters(listing: readonly unknown[]): Map<string, number> {
-  const counts = new Map<string, number>();
-  for (const object of listing as readonly { readonly [key: string]: Json }[]) {
-    const list = asObject(object['set'])?.['elem'] ?? [];
-    for (const found of list as readonly Json[]) {
-      const element = asObject(asObject(found)?.['elem']);
-      const counter = asObject(element?.['counter']);
-      if (element && counter) counts.set(readKey(element['val']!), Number(counter['packets']));
-    }
-  }
-  return counts;
-}
-
 /** The sets of address blocks. */
 function hasRanges(set: string): boolean {
   return /_block(port)?[46]$/.test(set);

@@ -2,9 +2,10 @@
  * The kernel's sets and maps of the table `inet podwire-policy`: how nft declares them, and what has to be known to write
  * their elements without it.
  */
-import type { Field, SetLayout } from '../../linux/set-elements.ts';
+import type { Field, SetLayout, TablePlace } from '../../linux/set-elements.ts';
 
 export const tableName = 'podwire-policy';
+export const tablePlace: TablePlace = { family: 'inet', table: tableName };
 /** The nftables log group to which denied packets are copied; any number that nobody else on a node uses. */
 export const logGroup = 28791;
 
@@ -39,7 +40,7 @@ function declare(name: SetName, key: readonly Field[], shape: Shape = {}): void 
   const types = key.map(spell).join(' . ') + (value ? ` : ${spell(value)}` : '');
   const flags = `${counter ? ' counter;' : ''}${interval ? ' flags interval;' : ''}`;
   declarations[name] = { kind: value ? 'map' : 'set', body: `${isAsked ? 'typeof' : 'type'} ${types};${flags}` };
-  layouts[name] = { family: 'inet', table: tableName, name, key, value: value && [value], interval };
+  layouts[name] = { ...tablePlace, name, key, value: value && [value], interval };
 }
 
 function expressionOf(field: Field, { address }: Shape): string {
