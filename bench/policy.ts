@@ -1,6 +1,7 @@
 /**
- * policy.load, policy.label_change, policy.policy_added, policy.connect: 1,000 policies x 100 local pods x 5,000 pods, and
- * what a connection costs through them; policy.early_packets: whether a crowd of new pods is reached before its policy.
+ * policy.load, policy.label_change, policy.label_change_idle, policy.policy_added, policy.connect: 1,000 policies x 100 local
+ * pods x 5,000 pods, and what a connection costs through them; policy.early_packets: whether a crowd of new pods is reached
+ * before its policy.
  * Everything happens in namespaces of its own, which are gone afterwards.
  *
  * podwire's figures hold all from the API object in hand to the committed transaction; the peer's only what the kernel takes
@@ -31,11 +32,16 @@ export interface PolicyBenchOptions {
   readonly loads?: number;
   /** Single changes that are measured; default 400. The peer, which loads all each time, does a twentieth. */
   readonly changes?: number;
+  /** Single changes that are measured each after `idleMs` without any; default 5. */
+  readonly idleChanges?: number;
   /** Connections that are measured per case; default 3000. */
   readonly connects?: number;
   /** Pods that start at once; default 200. */
   readonly crowd?: number;
 }
+
+/** Longer than anything is kept for the next transaction (src/linux/nftables.ts frees what is unused), milliseconds. */
+const idleMs = 6_000;
 
 const addresses = [
   ['10.244.0.2', 'fd00:10:244::2'],
@@ -43,10 +49,10 @@ const addresses = [
 ] as const;
 
 export async function run(options: PolicyBenchOptions = {}): Promise<Metrics> {
-  const { loads = 7, changes = 400, connects = 3000 } = options;
+  const { loads = 7, changes = 400, idleChanges = 5, connects = 3000 } = options;
   // The crowd first, in a process that has nothing else in memory yet.
   const crowd = await measureCrowd(options.crowd ?? 200);
-  return { ...(await measureChanges(loads, changes)), ...(await measureConnects(connects)), ...crowd };
+  return { ...(await measureChanges(loads, changes, idleChanges)), ...(await measureConnects(connects)), ...crowd };
 }
 
 /** Pods that start at once under a default deny, while another process knocks at their addresses all the time. */
@@ -91,7 +97,7 @@ function modelOf(state: BenchState): PolicyModel {
   return model;
 }
 
-async function measureChanges(loads: number, changes: number): Promise<Metrics> {
+async function measureChanges(loads: number, changes: number, idleChanges: number): Promise<Metrics> {
   using ns = NetworkNamespace.anonymous();
   using nft = Nftables.open(ns);
   const state = largeState();
@@ -106,7 +112,11 @@ async function measureChanges(loads: number, changes: number): Promise<Metrics> 
   const model = modelOf(state);
   const live = reconciler();
   await live.apply(model.elements);
-  const labels = await labelChanges(model, live, state, changes);
+  const numbers = Array.from({ length: changes }, (_, i) => i);
+  const labels = await labelChanges(model, live, state, numbers, () => turn());
+  // Even ones: each with labels that no pod had before.
+  const idleNumbers = Array.from({ length: idleChanges }, (_, i) => 2 * (changes + i));
+  const idle = await labelChanges(model, live, state, idleNumbers, () => sleep(idleMs));
   const added = await policyChanges(model, live, changes);
   const elements = model.elements.size;
   nft.run(`delete table ${table}\n`);
@@ -130,6 +140,11 @@ async function measureChanges(loads: number, changes: number): Promise<Metrics> 
       peer: { name: `${shapeName}, full sync`, ...distribution(shape.sync) },
       note: `kube-router loads everything anew on any event; ${kinder}`,
     },
+    'policy.label_change_idle': {
+      unit: 'ms',
+      podwire: distribution(idle),
+      note: `each after ${idleMs / 1000} s without any change`,
+    },
     'policy.policy_added': {
       unit: 'ms',
       podwire: distribution(added),
@@ -139,9 +154,16 @@ async function measureChanges(loads: number, changes: number): Promise<Metrics> 
 }
 
 /** A remote pod takes the labels of another app and back: from the pod's object to the kernel. */
-async function labelChanges(model: PolicyModel, live: PolicyReconciler, { pods }: BenchState, count: number) {
+async function labelChanges(
+  model: PolicyModel,
+  live: PolicyReconciler,
+  { pods }: BenchState,
+  numbers: readonly number[],
+  pause: () => Promise<unknown>,
+) {
   const samples: number[] = [];
-  for (let i = 0; i < count; i++) {
+  for (const i of numbers) {
+    await pause();
     const pod = pods[(i * 37) % pods.length]!;
     const labels: Record<string, string> =
       i % 2 ? { app: `app-${i % 50}`, tier: 'tier-1' } : { app: `app-${i % 50}`, tier: 'tier-2', release: `r${i}` };
@@ -153,7 +175,6 @@ async function labelChanges(model: PolicyModel, live: PolicyReconciler, { pods }
         await live.apply(model.elements);
       }),
     );
-    await turn();
   }
   return samples;
 }

@@ -13,10 +13,11 @@ import type {
   Pod,
 } from '../../src/kube/types.ts';
 import { type AttachedPod, PolicyController, type PolicyControllerOptions } from '../../src/node/policy/controller.ts';
-import { type Elements, setDeclarations } from '../../src/node/policy/elements.ts';
+import type { Elements } from '../../src/node/policy/elements.ts';
 import { readKernelState } from '../../src/node/policy/kernel-state.ts';
 import { PolicyModel } from '../../src/node/policy/model.ts';
 import { table } from '../../src/node/policy/render.ts';
+import { setDeclarations } from '../../src/node/policy/sets.ts';
 import { namespaces, podObjects } from '../../src/node/policy/testing-matrix.ts';
 import { eventually, type LabNode, nodeOf } from './policy-lab.ts';
 

@@ -4,8 +4,9 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { silentLogger } from '../../src/base/log.ts';
 import { keyOf } from '../../src/kube/names.ts';
+import { DeniedCounts } from '../../src/node/policy/denied-counts.ts';
 import { PolicyModel } from '../../src/node/policy/model.ts';
-import { PolicyReconciler } from '../../src/node/policy/reconciler.ts';
+import { type NftablesAccess, PolicyReconciler } from '../../src/node/policy/reconciler.ts';
 import { renderReplacement, renderTable, table } from '../../src/node/policy/render.ts';
 import { randomCluster, randomNamespace, randomPod, randomPolicy } from '../../src/node/policy/testing.ts';
 import { randomClusterPolicies, randomClusterPolicy } from '../../src/node/policy/testing-cluster.ts';
@@ -150,6 +151,63 @@ test('after an error everything is put in place anew', { skip }, async () => {
   assert.equal((await reconciler.apply(model.elements)).how, 'replaced');
   assertKernel(node, model.elements);
   assert.equal((await reconciler.apply(model.elements)).how, 'nothing');
+});
+
+test('after the load nothing but elements is written and asked, without nft', { skip }, async () => {
+  using node = new LabNode('n1');
+  let isQuiet = false;
+  const asked: string[] = [];
+  const nft: NftablesAccess = {
+    run: (text) => (isQuiet ? void asked.push(text) : node.nft.run(text)),
+    runAsync: async (text) => (isQuiet ? void asked.push(text) : node.nft.runAsync(text)),
+    listJson: (what) => (isQuiet ? [asked.push(what)] : node.nft.listJson(what)),
+    elements: node.nft.elements,
+  };
+  const model = randomModel();
+  const counts = new DeniedCounts({ nft, deniers: model.deniers });
+  const reconciler = new PolicyReconciler({ nft, log: silentLogger, counts });
+  assert.deepEqual(await reconciler.apply(model.elements), {
+    how: 'replaced',
+    transactions: 2,
+    elements: model.elements.size,
+  });
+  assertKernel(node, model.elements);
+  isQuiet = true;
+  for (const apply of fc.sample(step, 80)) {
+    apply(model);
+    model.settle();
+    await reconciler.apply(model.elements);
+    counts.read();
+  }
+  assert.equal(reconciler.checkIntact(), true);
+  assertKernel(node, model.elements);
+  assert.deepEqual(asked, []);
+});
+
+test('elements that the kernel refuses at the load come as text, in one transaction with their table', {
+  skip,
+}, async () => {
+  using node = new LabNode('n1');
+  const { elements } = node.nft;
+  const refuse = () => {
+    throw new Error('refused');
+  };
+  const nft: NftablesAccess = {
+    run: (text) => node.nft.run(text),
+    runAsync: (text) => node.nft.runAsync(text),
+    listJson: (what) => node.nft.listJson(what),
+    elements: {
+      commit: refuse,
+      commitAsync: refuse,
+      hasChain: (...of) => elements.hasChain(...of),
+      counter: (...of) => elements.counter(...of),
+      counters: (...of) => elements.counters(...of),
+    },
+  };
+  const model = randomModel();
+  const applied = await new PolicyReconciler({ nft, log: silentLogger }).apply(model.elements);
+  assert.deepEqual(applied, { how: 'replaced', transactions: 1, elements: model.elements.size });
+  assertKernel(node, model.elements);
 });
 
 test('a table that somebody removed is noticed', { skip }, async () => {

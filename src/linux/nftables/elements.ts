@@ -8,14 +8,13 @@
  *     nlmsghdr | nfgenmsg | TABLE | SET | ELEMENTS { LIST_ELEM { KEY { VALUE } [KEY_END { VALUE }] [TIMEOUT] [DATA { VALUE }] } … }
  */
 import type { Family } from '../../base/ip.ts';
-import { cidrSize, formatIp, ipToBigInt, parseCidr } from '../../base/ip.ts';
 import { Attributes, decodeMessages } from '../netlink/reader.ts';
 import { HEADER_SIZE, type MessageWriter, NLM_F_ACK, NLM_F_CREATE } from '../netlink/writer.ts';
 import { afOf } from '../rtnetlink/protocol.ts';
-import { decodeFields, type Field, sizeOf, TextScanner } from './fields.ts';
+import { decodeFields, decodeRanges, type Field, sizeOf, TextScanner } from './fields.ts';
 
 // linux/netfilter/nfnetlink.h
-const NFNL_SUBSYS_NFTABLES = 10;
+export const NFNL_SUBSYS_NFTABLES = 10;
 const NFNL_MSG_BATCH_BEGIN = 0x10;
 const NFNL_MSG_BATCH_END = 0x11;
 /** sizeof(struct nfgenmsg). */
@@ -36,15 +35,21 @@ const MAX_LIST = 65_528;
 /** Verdicts: nft's enum nft_verdicts, and netfilter's own. */
 const VERDICTS: Readonly<Record<string, number>> = { drop: 0, accept: 1, continue: -1, jump: -3, goto: -4, return: -5 };
 
+/** The family of a table: IPv4, IPv6, or both in one ("inet"). */
+export type TableFamily = Family | 'inet';
+
+/** NFPROTO_INET, linux/netfilter.h. */
+const NFPROTO_INET = 1;
+
 /** What has to be known of a set to write its elements: what its declaration says. */
 export interface SetLayout {
-  readonly family: Family;
+  readonly family: TableFamily;
   readonly table: string;
   readonly name: string;
   readonly key: readonly Field[];
   /** A map's values; absent for a set. */
   readonly value?: readonly Field[] | 'verdict' | undefined;
-  /** "flags interval" on a concatenation: the key's last field may be a CIDR. */
+  /** "flags interval" on a concatenation: each field of the key may be a range ("80-90"), an address also a CIDR. */
   readonly interval?: boolean | undefined;
 }
 
@@ -78,8 +83,18 @@ function encodeBatchEdge(writer: MessageWriter, type: number): void {
 function encodeMessage(writer: MessageWriter, { op, set }: ElementChange, list: Buffer | undefined, flags: number) {
   const type = (NFNL_SUBSYS_NFTABLES << 8) | (op === 'add' ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM);
   writer.message(type, flags | (op === 'add' ? NLM_F_CREATE : 0));
-  writer.u8(afOf(set.family)).u8(0).be16(0).attrString(NFTA_LIST.table, set.table).attrString(NFTA_LIST.set, set.name);
+  writer
+    .u8(protocolFamily(set.family))
+    .u8(0)
+    .be16(0)
+    .attrString(NFTA_LIST.table, set.table)
+    .attrString(NFTA_LIST.set, set.name);
   if (list) writer.nest(NFTA_LIST.elements, () => writer.bytes(list));
+}
+
+/** How a table's family is written into a message. */
+export function protocolFamily(family: TableFamily): number {
+  return family === 'inet' ? NFPROTO_INET : afOf(family);
 }
 
 /** The elements of a change, cut into lists that fit into a message; one without a list means all elements. */
@@ -152,7 +167,7 @@ function fillList(
     list.set(template.bytes, start);
     scanner.begin(elements[i]!);
     if (template.keyEndAt === undefined) scanner.fields(set.key, list, start + template.keyAt);
-    else scanInterval(set, list, start + template.keyAt, start + template.keyEndAt);
+    else scanner.ranges(set.key, list, start + template.keyAt, start + template.keyEndAt);
     if (template.valueAt !== undefined) {
       scanner.expect(' : ');
       scanner.fields(set.value as readonly Field[], list, start + template.valueAt);
@@ -160,26 +175,6 @@ function fillList(
     if (!scanner.isAtEnd && !(op === 'delete' && scanner.text.startsWith(' : ', scanner.at))) scanner.fail('the end');
   }
   return list;
-}
-
-/** A key whose last field is an address or a CIDR: its first and its last value. */
-function scanInterval(set: SetLayout, bytes: Buffer, first: number, last: number): void {
-  const fixed = set.key.slice(0, -1);
-  const size = sizeOf(fixed);
-  const field = set.key.at(-1)!;
-  scanner.fields(fixed, bytes, first);
-  bytes.copyWithin(last, first, first + size);
-  scanner.expect(' . ');
-  const range = scanner.word();
-  const [start, end] = boundsOf(range);
-  new TextScanner().begin(start).field(field, bytes, first + size);
-  new TextScanner().begin(end).field(field, bytes, last + size);
-}
-
-function boundsOf(range: string): readonly [first: string, last: string] {
-  if (!range.includes('/')) return [range, range];
-  const cidr = parseCidr(range);
-  return [cidr.address, formatIp(cidr.family, ipToBigInt(cidr.address) + cidrSize(cidr) - 1n)];
 }
 
 /** Elements that lead somewhere have names in them, and so each its own size. */
@@ -232,7 +227,7 @@ function bigEndian(value: number): Buffer {
 /** One message of a transaction, read back: what it does and to which elements. */
 export interface DecodedChange {
   readonly op: 'add' | 'delete';
-  readonly family: Family;
+  readonly family: TableFamily;
   readonly table: string;
   readonly set: string;
   /** Text by where the element's attribute begins in the message; empty for "all". */
@@ -245,13 +240,13 @@ export interface DecodedChange {
  */
 export function decodeTransaction(
   bytes: Buffer,
-  layoutOf: (family: Family, table: string, set: string) => SetLayout | undefined,
+  layoutOf: (family: TableFamily, table: string, set: string) => SetLayout | undefined,
 ): (DecodedChange | undefined)[] {
   return decodeMessages(bytes).map(({ type, payload }) => {
     const op = { [NFT_MSG_NEWSETELEM]: 'add', [NFT_MSG_DELSETELEM]: 'delete' } as const;
     const verb = type >> 8 === NFNL_SUBSYS_NFTABLES ? op[(type & 0xff) as keyof typeof op] : undefined;
     if (!verb) return undefined;
-    const family: Family = payload[0] === afOf(4) ? 4 : 6;
+    const family = payload[0] === NFPROTO_INET ? 'inet' : payload[0] === afOf(4) ? 4 : 6;
     const attributes = new Attributes(payload, GENERIC_SIZE);
     const table = attributes.string(NFTA_LIST.table) ?? '?';
     const set = attributes.string(NFTA_LIST.set) ?? '?';
@@ -273,13 +268,12 @@ function decodeElement(bytes: Buffer, layout: SetLayout | undefined): string {
   if (!layout) return '?';
   const attributes = new Attributes(bytes);
   const bytesOf = (type: number) => attributes.nested(type)?.bytes(NFTA_DATA.value);
-  const key = decodeFields(layout.key, bytesOf(NFTA_ELEM.key) ?? Buffer.alloc(0));
-  const end = bytesOf(NFTA_ELEM.keyEnd);
-  const last = end && decodeFields(layout.key, end);
-  const range = last === undefined || last === key ? key : `${key}-${last.split(' . ').at(-1)}`;
+  const first = bytesOf(NFTA_ELEM.key) ?? Buffer.alloc(0);
+  const last = bytesOf(NFTA_ELEM.keyEnd);
+  const key = last ? decodeRanges(layout.key, first, last) : decodeFields(layout.key, first);
   const data = attributes.nested(NFTA_ELEM.data);
-  if (!data || !layout.value) return range;
-  return `${range} : ${layout.value === 'verdict' ? decodeVerdict(data) : decodeFields(layout.value, data.bytes(NFTA_DATA.value) ?? Buffer.alloc(0))}`;
+  if (!data || !layout.value) return key;
+  return `${key} : ${layout.value === 'verdict' ? decodeVerdict(data) : decodeFields(layout.value, data.bytes(NFTA_DATA.value) ?? Buffer.alloc(0))}`;
 }
 
 function decodeVerdict(data: Attributes): string {

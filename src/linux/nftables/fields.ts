@@ -1,14 +1,14 @@
 /**
  * The fields of set keys and map values, between nft's text ("10.96.0.1 . tcp . 80") and the kernel's bytes. Pure.
  *
- * In a concatenation every field is padded to 4 bytes. Addresses, protocols and ports are in network order, a mark is in the
- * machine's (little-endian, as everywhere in netlink/). The text is read character by character because a large load has
+ * In a concatenation every field is padded to 4 bytes. Addresses, protocols and ports are in network order, a mark and a
+ * class (a packet's `meta priority`) in the machine's (little-endian, as everywhere in netlink/). The text is read character by character because a large load has
  * hundreds of thousands of fields: 0.1 us each.
  */
-import { ipFromBytes, ipToBytes } from '../../base/ip.ts';
+import { cidrSize, formatIp, ipFromBytes, ipToBigInt, ipToBytes, parseCidr } from '../../base/ip.ts';
 
 /** Data types by nft's names, as `nft describe` has them. */
-export type Field = 'ipv4_addr' | 'ipv6_addr' | 'inet_proto' | 'inet_service' | 'mark';
+export type Field = 'ipv4_addr' | 'ipv6_addr' | 'inet_proto' | 'inet_service' | 'mark' | 'classid';
 
 /** Bytes of a field with its padding. */
 export const FIELD_SIZE: Readonly<Record<Field, number>> = {
@@ -17,7 +17,11 @@ export const FIELD_SIZE: Readonly<Record<Field, number>> = {
   inet_proto: 4,
   inet_service: 4,
   mark: 4,
+  classid: 4,
 };
+
+/** Fields in the machine's order. */
+const HOST_ORDER: ReadonlySet<Field> = new Set(['mark', 'classid']);
 
 const PROTOCOLS: ReadonlyMap<string, number> = new Map([
   ['icmp', 1],
@@ -33,7 +37,9 @@ export function sizeOf(fields: readonly Field[]): number {
 }
 
 const SPACE = 0x20;
+const DASH = 0x2d;
 const DOT = 0x2e;
+const SLASH = 0x2f;
 const ZERO = 0x30;
 const COLON = 0x3a;
 
@@ -91,7 +97,60 @@ export class TextScanner {
       case 'mark':
         writeLittleEndian(bytes, offset, this.number(0xffffffff));
         return;
+      case 'classid':
+        writeLittleEndian(bytes, offset, this.#classid());
+        return;
     }
+  }
+
+  /**
+   * Reads fields of which each may be a range ("80-90") and an address a CIDR: its first value goes to `first`, its last one
+   * to `last`, in the order in which the kernel compares them (see `turnHostFields`).
+   */
+  ranges(fields: readonly Field[], bytes: Buffer, first: number, last: number): void {
+    let at = 0;
+    for (let i = 0; i < fields.length; i++) {
+      if (i > 0) this.expect(' . ');
+      const field = fields[i]!;
+      const start = this.at;
+      this.field(field, bytes, first + at);
+      const next = this.text.charCodeAt(this.at);
+      if (next === DASH) {
+        this.at++;
+        this.field(field, bytes, last + at);
+      } else if (next === SLASH) this.#cidr(start, bytes, first + at, last + at);
+      else bytes.copyWithin(last + at, first + at, first + at + FIELD_SIZE[field]);
+      at += FIELD_SIZE[field];
+    }
+    turnHostFields(fields, bytes, first);
+    turnHostFields(fields, bytes, last);
+  }
+
+  #cidr(start: number, bytes: Buffer, first: number, last: number): void {
+    this.word();
+    const cidr = parseCidr(this.text.slice(start, this.at));
+    bytes.set(ipToBytes(cidr.address), first);
+    bytes.set(ipToBytes(formatIp(cidr.family, ipToBigInt(cidr.address) + cidrSize(cidr) - 1n)), last);
+  }
+
+  /** Two hexadecimal numbers, as tc writes a handle: "1:2f". */
+  #classid(): number {
+    const major = this.#hexDigits();
+    this.expect(':');
+    const minor = this.#hexDigits();
+    if (major > 0xffff || minor > 0xffff) this.fail('a class');
+    return major * 0x10000 + minor;
+  }
+
+  #hexDigits(): number {
+    const start = this.at;
+    let value = 0;
+    for (; ; this.at++) {
+      const digit = this.at < this.text.length ? hexDigit(this.text.charCodeAt(this.at)) : -1;
+      if (digit < 0) break;
+      value = value * 16 + digit;
+    }
+    return this.at === start ? this.fail('a hexadecimal number') : value;
   }
 
   /** A decimal number, or a hexadecimal one after "0x". */
@@ -118,10 +177,9 @@ export class TextScanner {
   }
 
   #hexadecimal(max: number): number {
-    const word = this.word();
-    const value = Number(word);
-    if (!/^0x[0-9a-f]+$/i.test(word) || value > max) this.fail(`a number up to ${max}`);
-    return value;
+    this.expect('0x');
+    const value = this.#hexDigits();
+    return value > max ? this.fail(`a number up to ${max}`) : value;
   }
 
   #ipv4(bytes: Buffer, offset: number): void {
@@ -171,8 +229,10 @@ export class TextScanner {
 
   #generalIpv6(bytes: Buffer, offset: number, start: number): void {
     this.at = start;
-    const address = ipToBytes(this.word());
+    const [text] = /^[0-9a-f:.]*/i.exec(this.text.slice(start))!;
+    const address = ipToBytes(text);
     if (address.length !== 16) this.fail('an IPv6 address');
+    this.at += text.length;
     bytes.set(address, offset);
   }
 
@@ -199,15 +259,40 @@ function writeLittleEndian(bytes: Buffer, offset: number, value: number): void {
   bytes[offset + 3] = value >>> 24;
 }
 
+/**
+ * Turns the fields in the machine's order around. In a set of concatenated ranges the kernel compares keys byte by byte from the
+ * front; so nft has the rules that ask such a set bring these fields into network order, and its elements have it too.
+ */
+export function turnHostFields(fields: readonly Field[], bytes: Buffer, offset: number): void {
+  let at = offset;
+  for (const field of fields) {
+    if (HOST_ORDER.has(field)) bytes.subarray(at, at + FIELD_SIZE[field]).reverse();
+    at += FIELD_SIZE[field];
+  }
+}
+
 /** The text of fields from the kernel's bytes. */
 export function decodeFields(fields: readonly Field[], bytes: Buffer): string {
+  return decodeEach(fields, bytes).join(' . ');
+}
+
+/** The text of the key of a set of concatenated ranges, from its first and its last bytes. */
+export function decodeRanges(fields: readonly Field[], first: Buffer, last: Buffer): string {
+  const [from, to] = [first, last].map((bytes) => {
+    const turned = Buffer.from(bytes);
+    turnHostFields(fields, turned, 0);
+    return decodeEach(fields, turned);
+  }) as [string[], string[]];
+  return from.map((text, i) => (text === to[i] ? text : `${text}-${to[i]}`)).join(' . ');
+}
+
+function decodeEach(fields: readonly Field[], bytes: Buffer): string[] {
   let at = 0;
-  const texts = fields.map((field) => {
+  return fields.map((field) => {
     const text = decodeField(field, bytes, at);
     at += FIELD_SIZE[field];
     return text;
   });
-  return texts.join(' . ');
 }
 
 function decodeField(field: Field, bytes: Buffer, at: number): string {
@@ -222,5 +307,7 @@ function decodeField(field: Field, bytes: Buffer, at: number): string {
       return String(bytes.readUInt16BE(at));
     case 'mark':
       return String(bytes.readUInt32LE(at));
+    case 'classid':
+      return `${bytes.readUInt16LE(at + 2).toString(16)}:${bytes.readUInt16LE(at).toString(16)}`;
   }
 }

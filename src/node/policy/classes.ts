@@ -6,7 +6,7 @@ import type { Family } from '../../base/ip.ts';
 import type { Block } from './blocks.ts';
 import { type BlockGrant, boxesOf, formatAddressRange } from './blocks.ts';
 import type { CompiledPolicy, CompiledRule, Direction, PodPeers } from './compile.ts';
-import { formatClass, type SetName } from './elements.ts';
+import { formatClass } from './elements.ts';
 import type { Identity, PeerGroup } from './peers.ts';
 import type { NamedPort, PodFacts } from './pod-facts.ts';
 import {
@@ -19,6 +19,7 @@ import {
   protocols,
   unionPorts,
 } from './ports.ts';
+import type { SetName } from './sets.ts';
 
 /** The identity of rules without peers: whoever it is, pod or not. No pod ever has this number. */
 export const everyone = 1;

@@ -5,14 +5,23 @@ import { silentLogger } from '../../base/log.ts';
 import { FakeClient } from '../../kube/fake-client.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { Draft, KindMap } from '../../kube/types.ts';
+import { ERRNO, KernelError } from '../../linux/errors.ts';
+import type { ElementChange } from '../../linux/set-elements.ts';
 import { PolicyController, type PolicyControllerOptions } from './controller.ts';
-import { namespaceObject, podObject, policyObject } from './testing.ts';
+import { namespaceObject, podObject, policyObject, textOf } from './testing.ts';
 import { clusterPolicyObject } from './testing-cluster.ts';
 
-/** Takes every transaction down; fails when told to. */
+/** Takes every transaction down, elements in the words of nft; fails when told to. */
 class RecordingNft {
   readonly texts: string[] = [];
   fails = 0;
+  readonly elements = {
+    commit: (changes: readonly ElementChange[]): void => this.run(textOf(changes)),
+    commitAsync: (changes: readonly ElementChange[]): Promise<void> => this.runAsync(textOf(changes)),
+    hasChain: (): boolean => true,
+    counter: (): number => 0,
+    counters: (): Map<string, number> => new Map(),
+  };
   run(text: string): void {
     if (this.fails > 0) {
       this.fails--;
@@ -25,7 +34,7 @@ class RecordingNft {
     this.run(text);
   }
   listJson(): unknown[] {
-    throw new Error('no table');
+    throw new KernelError('list', ERRNO['ENOENT']!, 'no table');
   }
 }
 

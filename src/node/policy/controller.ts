@@ -23,6 +23,7 @@ import { canonicalAddresses } from './pod-facts.ts';
 import { PolicyStatus, problemText } from './policy-status.ts';
 import { type Applied, type NftablesAccess, PolicyReconciler } from './reconciler.ts';
 import { table } from './render.ts';
+import { tablePlace } from './sets.ts';
 
 /** A pod's network on this node: the shape of the network plugin's hook. */
 export interface AttachedPod {
@@ -365,16 +366,14 @@ export class PolicyController implements Startable {
 
   /** Packets denied on this node since the table was loaded, by direction; undefined at moments when nft is at work. */
   deniedPackets(): { readonly ingress: number; readonly egress: number } | undefined {
-    let listing: readonly unknown[];
+    const { elements } = this.#options.nft;
     try {
-      listing = this.#options.nft.listJson(`counters table ${table}`);
+      const of = (direction: string) => elements.counter(tablePlace, `${direction}_denied`);
+      return { ingress: of('ingress'), egress: of('egress') };
     } catch (error) {
       this.#log.debug({ error }, `counters: ${messageOf(error)}`);
       return undefined;
     }
-    const counters = listing as { readonly counter?: { readonly name: string; readonly packets: number } }[];
-    const of = (name: string) => counters.find(({ counter }) => counter?.name === name)?.counter?.packets ?? 0;
-    return { ingress: of('ingress_denied'), egress: of('egress_denied') };
   }
 
   /**

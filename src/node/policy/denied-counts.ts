@@ -5,9 +5,8 @@
  */
 import { type DeniedSet, type Deniers, deniedSets, directionOf } from './deniers.ts';
 import type { ElementChange } from './elements.ts';
-import { readCounters } from './kernel-state.ts';
 import type { NftablesAccess } from './reconciler.ts';
-import { table } from './render.ts';
+import { layoutOf } from './sets.ts';
 
 export interface DeniedByPolicy {
   readonly direction: 'ingress' | 'egress';
@@ -17,7 +16,7 @@ export interface DeniedByPolicy {
 }
 
 export interface DeniedCountsOptions {
-  readonly nft: Pick<NftablesAccess, 'listJson'>;
+  readonly nft: Pick<NftablesAccess, 'elements'>;
   readonly deniers: Deniers;
   /** So many policies have a count of their own; default 10,000. The oldest of those that are gone make room. */
   readonly most?: number;
@@ -36,7 +35,7 @@ export class DeniedCounts {
     this.#options = options;
   }
 
-  /** Reads the counters and returns all counts, sorted. Throws what nft throws. */
+  /** Reads the counters and returns all counts, sorted. Throws a KernelError. */
   read(): DeniedByPolicy[] {
     for (const set of deniedSets) this.#readSet(set);
     return [...this.#totals.keys()].sort().map((key) => {
@@ -66,7 +65,7 @@ export class DeniedCounts {
 
   #readSet(set: DeniedSet): void {
     const { nft, deniers } = this.#options;
-    for (const [key, packets] of readCounters(nft.listJson(`set ${table} ${set}`))) {
+    for (const [key, packets] of nft.elements.counters(layoutOf(set))) {
       const policies = deniers.policies(set, key);
       if (!policies) continue;
       const name = `${set} ${key}`;

@@ -8,8 +8,8 @@ import { parseIp } from '../../base/ip.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Startable } from '../../base/startable.ts';
 import type { Pod } from '../../kube/types.ts';
-import { logGroup } from './elements.ts';
 import { type ClusterState, evaluator, type Packet, type Reason, type Verdict } from './oracle.ts';
+import { logGroup } from './sets.ts';
 
 /** What a packet of the log group says: the shape of src/linux/nflog. */
 export interface DeniedPacket {

@@ -1,86 +1,9 @@
 /**
- * The kernel's sets and maps of the table `inet podwire-policy`, and an exact picture of what they shall hold. The model
- * writes elements here; whoever applies them takes the net difference since the last time.
+ * An exact picture of what the kernel's sets and maps shall hold. The model writes elements here; whoever applies them takes
+ * the net difference since the last time.
  */
 import { isIPv4 } from 'node:net';
-
-export const tableName = 'podwire-policy';
-/** The nftables log group to which denied packets are copied; any number that nobody else on a node uses. */
-export const logGroup = 28791;
-
-/** A set or map: its nftables declaration, without elements. */
-export interface SetDeclaration {
-  readonly kind: 'set' | 'map';
-  /** The body of the declaration: "typeof … ; flags interval;". */
-  readonly body: string;
-}
-
-const directions = ['ingress', 'egress'] as const;
-
-function declarations(): Record<string, SetDeclaration> {
-  const result: Record<string, SetDeclaration> = {
-    identity4: { kind: 'map', body: 'type ipv4_addr : mark;' },
-    identity6: { kind: 'map', body: 'type ipv6_addr : mark;' },
-    self4: { kind: 'set', body: 'type ipv4_addr . ipv4_addr;' },
-    self6: { kind: 'set', body: 'type ipv6_addr . ipv6_addr;' },
-  };
-  const set = (name: string, body: string) => {
-    result[name] = { kind: 'set', body };
-  };
-  for (const direction of directions) {
-    const address = direction === 'ingress' ? 'saddr' : 'daddr';
-    result[`${direction}4`] = { kind: 'map', body: 'type ipv4_addr : classid;' };
-    result[`${direction}6`] = { kind: 'map', body: 'type ipv6_addr : classid;' };
-    const peer = 'typeof meta priority . meta mark';
-    tierDeclarations(result, direction);
-    // Looked up by packets that are dropped, and by no others: a found element counts.
-    set(`denied_${direction}`, 'type classid; counter;');
-    set(`tier_denied_${direction}`, 'type mark; counter;');
-    set(`${direction}_any`, `${peer};`);
-    set(`${direction}_protocol`, `${peer} . meta l4proto;`);
-    set(`${direction}_port`, `${peer} . meta l4proto . th dport;`);
-    set(`${direction}_range`, `${peer} . meta l4proto . th dport; flags interval;`);
-    for (const [family, ip] of [
-      ['4', 'ip'],
-      ['6', 'ip6'],
-    ] as const) {
-      const block = `typeof meta priority . ${ip} ${address}`;
-      set(`${direction}_block${family}`, `${block}; flags interval;`);
-      set(`${direction}_blockport${family}`, `${block} . meta l4proto . th dport; flags interval;`);
-      if (direction === 'egress') set(`egress_podport${family}`, `${block} . meta l4proto . th dport;`);
-    }
-  }
-  return result;
-}
-
-/** The tiers of ClusterNetworkPolicy: maps to the verdicts of `tierCodes`. */
-function tierDeclarations(result: Record<string, SetDeclaration>, direction: 'ingress' | 'egress'): void {
-  const map = (name: string, body: string) => {
-    result[name] = { kind: 'map', body };
-  };
-  const peer = 'typeof meta priority . meta mark';
-  for (const tier of ['admin', 'baseline']) {
-    map(`${tier}_${direction}4`, 'type ipv4_addr : classid;');
-    map(`${tier}_${direction}6`, 'type ipv6_addr : classid;');
-  }
-  map(`tier_${direction}_any`, `${peer} : meta mark;`);
-  map(`tier_${direction}_protocol`, `${peer} . meta l4proto : meta mark;`);
-  map(`tier_${direction}_port`, `${peer} . meta l4proto . th dport : meta mark;`);
-  map(`tier_${direction}_range`, `${peer} . meta l4proto . th dport : meta mark; flags interval;`);
-  if (direction === 'ingress') return;
-  for (const [family, ip] of [
-    ['4', 'ip'],
-    ['6', 'ip6'],
-  ] as const) {
-    const block = `typeof meta priority . ${ip} daddr`;
-    map(`tier_egress_block${family}`, `${block} : meta mark; flags interval;`);
-    map(`tier_egress_blockport${family}`, `${block} . meta l4proto . th dport : meta mark; flags interval;`);
-  }
-}
-
-/** Every set and map by name, in the order of the rendered table. */
-export const setDeclarations: Readonly<Record<string, SetDeclaration>> = declarations();
-export type SetName = string;
+import { type SetName, setDeclarations, tableName } from './sets.ts';
 
 /** What the maps of the tiers say, in `meta mark` where the identity was: numbers that no identity has. */
 export const tierCodes = { accept: 2, pass: 4 } as const;

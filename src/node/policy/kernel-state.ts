@@ -4,9 +4,10 @@
  */
 import { cidrSize, type Family, familyOf, ipToBigInt, isIp, parseCidr } from '../../base/ip.ts';
 import { formatAddressRange } from './blocks.ts';
-import { type ElementChange, type Elements, formatClass, setDeclarations } from './elements.ts';
+import { type ElementChange, type Elements, formatClass } from './elements.ts';
 import { protocols } from './ports.ts';
 import { type Logging, layoutChain } from './render.ts';
+import { setDeclarations } from './sets.ts';
 
 export interface KernelState {
   /** Whether the chains and declarations are this version's. */
@@ -48,20 +49,6 @@ function readElements(set: { readonly [key: string]: Json }): Map<string, string
     }
   }
   return elements;
-}
-
-/** The packets that each element of a listed set counted, by the element's key. */
-export function readCounters(listing: readonly unknown[]): Map<string, number> {
-  const counts = new Map<string, number>();
-  for (const object of listing as readonly { readonly [key: string]: Json }[]) {
-    const list = asObject(object['set'])?.['elem'] ?? [];
-    for (const found of list as readonly Json[]) {
-      const element = asObject(asObject(found)?.['elem']);
-      const counter = asObject(element?.['counter']);
-      if (element && counter) counts.set(readKey(element['val']!), Number(counter['packets']));
-    }
-  }
-  return counts;
 }
 
 /** The sets of address blocks. */

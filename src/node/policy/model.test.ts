@@ -5,10 +5,10 @@ import { parseIp } from '../../base/ip.ts';
 import { keyOf } from '../../kube/names.ts';
 import type { ClusterNetworkPolicy, Namespace, NetworkPolicy, Node, Pod } from '../../kube/types.ts';
 import type { Attachment } from './addresses.ts';
-import { setDeclarations } from './elements.ts';
 import { PolicyModel } from './model.ts';
 import { type ClusterState, evaluator } from './oracle.ts';
 import { renderTable } from './render.ts';
+import { setDeclarations } from './sets.ts';
 import { simulate } from './simulate.ts';
 import {
   namespaceObject,

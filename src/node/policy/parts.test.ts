@@ -4,12 +4,12 @@ import fc from 'fast-check';
 import { parseCidr, parseIp } from '../../base/ip.ts';
 import { AddressTable } from './addresses.ts';
 import { blockContains, boxesOf } from './blocks.ts';
-import { renderChanges } from './changes.ts';
+import { loadOf, transactionsOf } from './changes.ts';
 import { compilePolicy } from './compile.ts';
 import { Elements } from './elements.ts';
 import { Numbers } from './numbers.ts';
 import { type PortRange, type PortSet, portSet, unionPorts } from './ports.ts';
-import { policyObject } from './testing.ts';
+import { policyObject, textOf } from './testing.ts';
 
 const range: fc.Arbitrary<PortRange> = fc
   .record({
@@ -98,7 +98,8 @@ test('changes: deletions first, garbage in a transaction of its own', () => {
   elements.put('ingress_any', '1:2 . 51');
   elements.delete('ingress_any', '1:3 . 50');
   elements.delete('ingress_any', '1:2 . 50', true);
-  const texts = renderChanges(elements.take()).map(({ text }) => text);
+  const transactions = transactionsOf(elements.take());
+  const texts = transactions.map(({ writes }) => textOf(writes));
   assert.deepEqual(texts, [
     'delete element inet podwire-policy identity4 { 10.0.0.1 }\n' +
       'delete element inet podwire-policy ingress_any { 1:3 . 50 }\n' +
@@ -106,6 +107,17 @@ test('changes: deletions first, garbage in a transaction of its own', () => {
       'add element inet podwire-policy ingress_any { 1:2 . 51 }\n',
     'delete element inet podwire-policy ingress_any { 1:2 . 50 }\n',
   ]);
+  assert.deepEqual(
+    transactions.map(({ size }) => size),
+    [4, 1],
+  );
+  const load = loadOf(elements);
+  assert.equal(load.size, 2);
+  assert.equal(
+    textOf(load.writes),
+    'add element inet podwire-policy identity4 { 10.0.0.1 : 51 }\n' +
+      'add element inet podwire-policy ingress_any { 1:2 . 51 }\n',
+  );
   elements.put('ingress_any', '9:9 . 1');
   elements.delete('ingress_any', '9:9 . 1');
   assert.deepEqual(elements.take(), [], 'what came and went is no change');

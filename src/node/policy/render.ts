@@ -10,7 +10,8 @@ import { createHash } from 'node:crypto';
 import { IPVS_MARK, MASQUERADE_MARK } from '../../base/packet-marks.ts';
 import { everyone } from './classes.ts';
 import type { Direction } from './compile.ts';
-import { denyBit, type Elements, logGroup, setDeclarations, tableName, tierCodes } from './elements.ts';
+import { denyBit, Elements, tierCodes } from './elements.ts';
+import { logGroup, setDeclarations, tableName } from './sets.ts';
 
 export const table = `inet ${tableName}`;
 const denyText = `0x${denyBit.toString(16)}`;
@@ -204,6 +205,11 @@ export function layoutChain(logging: Logging): string {
 
 export function formatElement(key: string, value: string): string {
   return value === '' ? key : `${key} : ${value}`;
+}
+
+/** One transaction that makes the table, with nothing in its sets; refused where there is one already. */
+export function renderEmptyTable(logging: Logging = 'log'): string {
+  return `create table ${table}\n${renderTable(new Elements(), logging)}`;
 }
 
 /** The table's text, to be loaded into a namespace that has none. */
