@@ -4,11 +4,11 @@
  */
 import { createHash } from 'node:crypto';
 import { cidrContains, type Family } from '../../../base/ip.ts';
-import type { XtablesTable } from '../../../linux/xtables.ts';
 import { type Endpoint, endpointText, type Frontend, frontendKey, type Target } from '../model.ts';
 import type { ClusterAddresses } from '../rules.ts';
 import {
   FIREWALL_CHAIN,
+  type GroupTable,
   MARK_CHAIN,
   MARK_OTHERS_CHAIN,
   NODE_PORTS_CHAIN,
@@ -19,7 +19,7 @@ import {
 
 /** A rule of a list chain; the key is the frontend's, or an address's, which sorts behind all frontends. */
 export interface ListRule {
-  readonly table: XtablesTable;
+  readonly table: GroupTable;
   readonly chain: string;
   readonly key: string;
   readonly rule: string;
@@ -27,7 +27,7 @@ export interface ListRule {
 
 export interface RenderedGroup {
   /** Rules by chain, by table. */
-  readonly chains: Readonly<Record<XtablesTable, ReadonlyMap<string, readonly string[]>>>;
+  readonly chains: Readonly<Record<GroupTable, ReadonlyMap<string, readonly string[]>>>;
   readonly rules: readonly ListRule[];
 }
 
@@ -184,7 +184,7 @@ class GroupRenderer implements RenderedGroup {
     this.#list('mangle', FIREWALL_CHAIN, frontend, `-j ${name}`);
   }
 
-  #list(table: XtablesTable, chain: string, frontend: Frontend, verdict: string): void {
+  #list(table: GroupTable, chain: string, frontend: Frontend, verdict: string): void {
     const comment = frontend.servicePort ? `-m comment --comment ${frontend.servicePort} ` : '';
     const rule = `${destination(frontend)} ${comment}${verdict}`;
     this.rules.push({ table, chain, key: frontendKey(frontend), rule });
