@@ -37,6 +37,7 @@ export const NODE_ADDRESSES = ['192.0.2.1', '192.0.2.9', '2001:db8::1', '2001:db
 
 export const ADDRESSES: ClusterAddresses = {
   podCidrs: ['10.244.0.0/16', 'fd00:10:244::/56'].map(parseCidr),
+  ownPodCidrs: ['10.244.0.0/24', 'fd00:10:244::/64'].map(parseCidr),
   serviceCidrs: ['10.96.0.0/16', 'fd00:10:96::/112'].map(parseCidr),
 };
 

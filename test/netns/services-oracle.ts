@@ -72,7 +72,9 @@ interface RandomPacket {
 const anyPacketOf = ({ nodePortAddresses }: NodeView): fc.Arbitrary<RandomPacket> =>
   fc
     .record({
-      from: fc.constantFrom('a', 'b', 'far-a', 'node', 'outside', 'outside') as fc.Arbitrary<RandomPacket['from']>,
+      from: fc.constantFrom('a', 'b', 'far-a', 'far-a', 'node', 'outside', 'outside') as fc.Arbitrary<
+        RandomPacket['from']
+      >,
       which: fc.nat(1),
       destination: fc.constantFrom(
         ...[10, 11, 12, 13, 13].flatMap((n) => [`10.96.0.${n}`, `fd00:10:96::${n}`]),
@@ -82,13 +84,17 @@ const anyPacketOf = ({ nodePortAddresses }: NodeView): fc.Arbitrary<RandomPacket
       protocol: fc.constantFrom('tcp', 'udp') as fc.Arbitrary<Protocol>,
       clusterPort: fc.constantFrom(80, 80, 80, 81),
       nodePort: fc.nat(7).map((n) => 30000 + n),
+      stray: fc.nat(3),
     })
-    .map(({ from, which, destination: anywhere, protocol, clusterPort, nodePort }) => {
+    .map(({ from, which, destination: anywhere, protocol: anyProtocol, clusterPort, nodePort, stray }) => {
       let destination = anywhere;
       // Pods of other nodes meet this node's rules only at its own addresses: all else their own node has translated.
       if (from === 'far-a') destination = NODE_ADDRESSES[2 * which]!;
       if (destination === LOCALHOST && from !== 'node') destination = NODE_ADDRESSES[0]!;
       const isNode = (nodePortAddresses as readonly string[]).includes(destination);
+      // Node ports are odd for UDP.
+      const ownProtocol = nodePort % 2 === 1 ? 'udp' : 'tcp';
+      const protocol = isNode && stray > 0 ? ownProtocol : anyProtocol;
       const family = destination.includes(':');
       const own = from === 'node' ? [] : PLACES[from].filter((address) => address.includes(':') === family);
       return { from, source: own[which % own.length], destination, protocol, port: isNode ? nodePort : clusterPort };

@@ -26,6 +26,8 @@ export const REFUSE_CHAIN = 'KUBE-REFUSE';
 export const MARK_CHAIN = 'KUBE-MARK-MASQ';
 /** Marks for masquerade what does not come from a pod. */
 export const MARK_OTHERS_CHAIN = 'KUBE-MARK-NOT-POD';
+/** Marks for masquerade what does not come from a pod of this node. */
+export const MARK_NOT_OWN_CHAIN = 'KUBE-MARK-NOT-OWN';
 
 const MARK = `0x${MASQUERADE_MARK.toString(16)}`;
 /**
@@ -83,7 +85,7 @@ export function rangesOf(cidrs: readonly Cidr[], family: Family): readonly strin
 }
 
 /** A table without any Service. */
-export function layoutOf(table: XtablesTable, family: Family, { podCidrs }: ClusterAddresses): TableLayout {
+export function layoutOf(table: XtablesTable, family: Family, addresses: ClusterAddresses): TableLayout {
   switch (table) {
     case 'raw':
       return {
@@ -114,10 +116,8 @@ export function layoutOf(table: XtablesTable, family: Family, { podCidrs }: Clus
         chains: new Map([
           [CANARY_CHAIN, []],
           [MARK_CHAIN, [`-j MARK --set-xmark ${MARK}/${MARK}`]],
-          [
-            MARK_OTHERS_CHAIN,
-            [...rangesOf(podCidrs, family).map((pods) => `-s ${pods} -j RETURN`), `-j ${MARK_CHAIN}`],
-          ],
+          [MARK_OTHERS_CHAIN, markOthers(rangesOf(addresses.podCidrs, family))],
+          [MARK_NOT_OWN_CHAIN, markOthers(rangesOf(addresses.ownPodCidrs, family))],
           [
             'KUBE-POSTROUTING',
             [
@@ -151,6 +151,10 @@ export function layoutOf(table: XtablesTable, family: Family, { podCidrs }: Clus
       };
     }
   }
+}
+
+function markOthers(ranges: readonly string[]): readonly string[] {
+  return [...ranges.map((range) => `-s ${range} -j RETURN`), `-j ${MARK_CHAIN}`];
 }
 
 function unreachable(family: Family): string {

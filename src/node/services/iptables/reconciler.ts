@@ -42,7 +42,7 @@ export class IptablesBackend implements FrontendBackend {
   readonly #xtables: XtablesPort;
   readonly #families: readonly Family[];
   #states: readonly FamilyState[] = [];
-  #addresses: ClusterAddresses = { podCidrs: [], serviceCidrs: [] };
+  #addresses: ClusterAddresses = { podCidrs: [], ownPodCidrs: [], serviceCidrs: [] };
 
   constructor(xtables: XtablesPort, families: readonly Family[]) {
     this.#xtables = xtables;

@@ -10,6 +10,7 @@ import {
   FIREWALL_CHAIN,
   type GroupTable,
   MARK_CHAIN,
+  MARK_NOT_OWN_CHAIN,
   MARK_OTHERS_CHAIN,
   NODE_PORTS_CHAIN,
   REFUSE_CHAIN,
@@ -123,7 +124,8 @@ class GroupRenderer implements RenderedGroup {
     const fromNode = '-m addrtype --src-type LOCAL';
     if (near && masquerade) rules.push(`-j ${MARK_CHAIN}`);
     if (near && outside)
-      rules.push(...rangesOf(this.#addresses.podCidrs, family).map((pods) => `-s ${pods} -j ${near}`));
+      for (const pods of rangesOf(this.#addresses.podCidrs, family))
+        rules.push(`-s ${pods} -j ${MARK_NOT_OWN_CHAIN}`, `-s ${pods} -j ${near}`);
     if (near && !masquerade) rules.push(`${fromNode} -j ${MARK_CHAIN}`);
     if (near) rules.push(outside ? `${fromNode} -j ${near}` : `-j ${near}`);
     if (outside?.kind === 'endpoints') rules.push(`-j ${this.#pool(frontend, outside.endpoints, 'KUBE-SVL')}`);
