@@ -9,7 +9,7 @@ import { messageOf, UserError } from '../base/errors.ts';
 import { isIp } from '../base/ip.ts';
 import { parseRange } from '../base/ip-range.ts';
 import { type Logger, silentLogger } from '../base/log.ts';
-import { parseNodePortChoices } from '../base/node-port-choice.ts';
+import { isLocalhostOnly, type NodePortChoice, parseNodePortChoices } from '../base/node-port-choice.ts';
 import { type ExecResult, execInPod } from '../kube/exec.ts';
 import { HttpClient } from '../kube/http-client.ts';
 import { type ClusterAccess, readKubeconfig } from '../kube/kubeconfig.ts';
@@ -29,7 +29,7 @@ import { requireKernel } from './kernel.ts';
 import { type ClusterPaths, checkName, clusterPaths, DEFAULT_NAME } from './paths.ts';
 import { openPodNamespace } from './pod-namespace.ts';
 import { type ConnectResult, probeTcp } from './probe.ts';
-import { DEFAULT_PROXY_MODE, PROXY_MODES, type ProxyMode } from './proxy-mode.ts';
+import { DEFAULT_PROXY_MODE, PROXY_MODES, type ProxyMode, servesLocalhost } from './proxy-mode.ts';
 import { requirePrograms, requireProxyPrograms, requireRoot } from './requirements.ts';
 import { prepareServicePrograms } from './service-programs.ts';
 import { prepare } from './setup.ts';
@@ -113,8 +113,8 @@ export class Cluster implements AsyncDisposable {
     const { podNetwork = 'vxlan', proxy = DEFAULT_PROXY_MODE, ipFamily = 'ipv4' } = options;
     const { loadBalancerPool, nodeportAddresses } = options;
     checkPool(loadBalancerPool ?? []);
-    checkNodePortAddresses(nodeportAddresses ?? []);
     checkProxy(proxy);
+    checkNodePortAddresses(nodeportAddresses ?? [], proxy);
     requireRoot('starting a cluster');
     const runtime = requirePrograms();
     requireProxyPrograms(proxy);
@@ -339,11 +339,16 @@ function checkProxy(proxy: ProxyMode): void {
   }
 }
 
-function checkNodePortAddresses(choices: readonly string[]): void {
+function checkNodePortAddresses(texts: readonly string[], proxy: ProxyMode): void {
+  let choices: readonly NodePortChoice[];
   try {
-    parseNodePortChoices(choices);
+    choices = parseNodePortChoices(texts);
   } catch (error) {
     throw new UserError(`NodePort addresses: ${messageOf(error)}`, { exitCode: 2, cause: error });
+  }
+  const at = servesLocalhost(proxy) ? -1 : choices.findIndex(isLocalhostOnly);
+  if (at >= 0) {
+    throw new UserError(`NodePort addresses: the proxy mode ${proxy} serves none at ${texts[at]}`, { exitCode: 2 });
   }
 }
 

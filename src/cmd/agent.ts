@@ -13,7 +13,7 @@ import { messageOf } from '../base/errors.ts';
 import { familyOf } from '../base/ip.ts';
 import { createLogger, type Logger } from '../base/log.ts';
 import { parseNodePortChoices } from '../base/node-port-choice.ts';
-import type { ProxyMode } from '../cluster/proxy-mode.ts';
+import { type ProxyMode, servesLocalhost } from '../cluster/proxy-mode.ts';
 import { compactObject } from '../kube/compact.ts';
 import { EventRecorder } from '../kube/events.ts';
 import { HttpClient } from '../kube/http-client.ts';
@@ -174,6 +174,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   const nodePorts = new NodePortPlaces({
     chosen: options.nodeportAddresses ? parseNodePortChoices(options.nodeportAddresses) : DEFAULT_NODE_PORT_CHOICES,
     primary: nodeIp,
+    servesLocalhost: servesLocalhost(options.proxy),
     netlink,
   });
   const services = new ServicesController({

@@ -13,8 +13,8 @@ import { MessageWriter } from './netlink/writer.ts';
 import { type NetworkNamespace, runIn } from './netns.ts';
 import { findXtables, legacyTableSize, type XtablesKind } from './xtables/kernel.ts';
 
-export type XtablesTable = 'filter' | 'nat' | 'mangle';
-export const XTABLES_TABLES: readonly XtablesTable[] = ['mangle', 'filter', 'nat'];
+export type XtablesTable = 'raw' | 'mangle' | 'filter' | 'nat';
+export const XTABLES_TABLES: readonly XtablesTable[] = ['raw', 'mangle', 'filter', 'nat'];
 
 export interface XtablesOptions {
   /** Default: the namespace of the process. */

@@ -110,3 +110,12 @@ test('a kernel without IPVS refuses the mode in one line, and nothing is left', 
   assert.equal(stderr.trim().split('\n').length <= 2, true, stderr);
   assertNothingLeft(name);
 });
+
+test('NodePorts at localhost are refused in one line in a mode that cannot serve them', async () => {
+  const name = clusterName('proxy-localhost');
+  const choice = ['--proxy', 'ipvs', '--nodeport-addresses', 'primary', '--nodeport-addresses', 'localhost'];
+  const { exitCode, stderr } = await podwire(['up', '--name', name, ...choice, '--no-merge']);
+  assert.equal(exitCode, 2);
+  assert.match(stderr.trim(), /^[^\n]*the proxy mode ipvs serves none at localhost$/);
+  assertNothingLeft(name);
+});

@@ -37,6 +37,7 @@ export const NODE_ADDRESSES = ['192.0.2.1', '192.0.2.9', '2001:db8::1', '2001:db
 
 export const ADDRESSES: ClusterAddresses = {
   podCidrs: ['10.244.0.0/16', 'fd00:10:244::/56'].map(parseCidr),
+  ownPodCidrs: ['10.244.0.0/24', 'fd00:10:244::/64'].map(parseCidr),
   serviceCidrs: ['10.96.0.0/16', 'fd00:10:96::/112'].map(parseCidr),
 };
 
@@ -82,8 +83,6 @@ export class ServicesLab implements AsyncDisposable {
   #build(): void {
     for (const key of ['net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding']) writeSysctl(this.node, key, 1);
     for (const key of ['net.ipv4.icmp_ratelimit', 'net.ipv6.icmp.ratelimit']) writeSysctl(this.node, key, 0);
-    // NodePorts at 127.0.0.1; the rules keep it from opening anything.
-    writeSysctl(this.node, 'net.ipv4.conf.all.route_localnet', 1);
     using links = Rtnetlink.open(this.node);
     for (const address of NODE_ADDRESSES) links.addAddress({ device: 'lo', address: withPrefix(address) });
     for (const [place, addresses] of Object.entries(PLACES)) this.#addPlace(links, place, addresses);
@@ -142,6 +141,11 @@ export class ServicesLab implements AsyncDisposable {
   /** Does something before the lab goes; what was given last is done first. */
   onClose(close: () => Promise<unknown> | void): void {
     this.#closers.push(close);
+  }
+
+  /** What NodePorts at 127.0.0.1 need of the kernel; the rules keep it from opening anything. */
+  routeLocalhost(): void {
+    writeSysctl(this.node, 'net.ipv4.conf.all.route_localnet', 1);
   }
 
   space(place: string): NetworkNamespace {

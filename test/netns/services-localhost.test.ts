@@ -1,5 +1,5 @@
 import { ebpfMode } from './services-ebpf-mode.ts';
 import { describeLocalhost } from './services-localhost.ts';
-import { nftablesMode } from './services-modes.ts';
+import { iptablesMode, nftablesMode } from './services-modes.ts';
 
-for (const mode of [nftablesMode, ebpfMode]) describeLocalhost(mode);
+for (const mode of [nftablesMode, iptablesMode, ebpfMode]) describeLocalhost(mode);

@@ -84,6 +84,7 @@ export function describeLocalhost(mode: ModeUnderTest): void {
     let flows: StaleFlows;
     before(async () => {
       lab = await ServicesLab.start();
+      lab.routeLocalhost();
       await mode.prepare?.(lab);
       flows = new StaleFlows({ conntrack: lab.conntrack, serviceCidrs: ADDRESSES.serviceCidrs, log: silentLogger });
       rules = mode.open(lab, { flows });

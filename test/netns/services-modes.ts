@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Family } from '../../src/base/ip.ts';
 import { silentLogger } from '../../src/base/log.ts';
+import type { ProxyMode } from '../../src/cluster/proxy-mode.ts';
 import { Ipvs, serviceKeyText } from '../../src/linux/ipvs.ts';
 import { NetworkNamespace } from '../../src/linux/netns.ts';
 import { Nftables } from '../../src/linux/nftables.ts';
@@ -20,7 +21,7 @@ import type { RulesContext, ServiceRules } from '../../src/node/services/rules.t
 import { ADDRESSES, type ServicesLab } from './services-lab.ts';
 
 export interface ModeUnderTest {
-  readonly name: string;
+  readonly name: ProxyMode;
   /** Where destinations are replaced: in packets, or where pods and the node connect. */
   readonly translates: 'packets' | 'sockets';
   /** Makes of the lab what the mode needs. */

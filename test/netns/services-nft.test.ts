@@ -15,6 +15,7 @@ import { namespaces, skip } from './linux-fixture.ts';
 const make = namespaces();
 const ADDRESSES = {
   podCidrs: ['10.244.0.0/16', 'fd00::/56'].map(parseCidr),
+  ownPodCidrs: [parseCidr('10.244.0.0/24')],
   serviceCidrs: [parseCidr('10.96.0.0/16')],
 };
 

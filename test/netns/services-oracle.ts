@@ -5,8 +5,10 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import fc from 'fast-check';
+import { servesLocalhost } from '../../src/cluster/proxy-mode.ts';
 import { keyOf } from '../../src/kube/names.ts';
 import { buildService, type NodeView, type Protocol, type ServiceModel } from '../../src/node/services/model.ts';
+import { LOCALHOST } from '../../src/node/services/node-addresses.ts';
 import { type ClusterState, type Decision, decide, type Packet } from '../../src/node/services/oracle.ts';
 import { anyState, type RandomState, type Vocabulary } from '../../src/node/services/random-states.ts';
 import {
@@ -24,7 +26,11 @@ import type { ModeUnderTest } from './services-modes.ts';
 const SEED = Number(process.env['PODWIRE_SEED'] ?? Date.now() % 1_000_000);
 const PACKETS = 24;
 
-const view: NodeView = { name: 'n1', zone: 'z1', nodePortAddresses: NODE_ADDRESSES };
+const viewOf = ({ name }: ModeUnderTest): NodeView => ({
+  name: 'n1',
+  zone: 'z1',
+  nodePortAddresses: servesLocalhost(name) ? [...NODE_ADDRESSES, LOCALHOST] : NODE_ADDRESSES,
+});
 const EXTERNAL = ['203.0.113.5', '203.0.113.6', '2001:db8:cb::5', '2001:db8:cb::6'];
 
 const WORDS: Vocabulary = {
@@ -64,30 +70,38 @@ interface RandomPacket {
   readonly port: number;
 }
 
-const anyPacket: fc.Arbitrary<RandomPacket> = fc
-  .record({
-    from: fc.constantFrom('a', 'b', 'far-a', 'node', 'outside', 'outside') as fc.Arbitrary<RandomPacket['from']>,
-    which: fc.nat(1),
-    destination: fc.constantFrom(
-      ...[10, 11, 12, 13, 13].flatMap((n) => [`10.96.0.${n}`, `fd00:10:96::${n}`]),
-      ...NODE_ADDRESSES,
-      ...EXTERNAL,
-    ),
-    protocol: fc.constantFrom('tcp', 'udp') as fc.Arbitrary<Protocol>,
-    clusterPort: fc.constantFrom(80, 80, 80, 81),
-    nodePort: fc.nat(7).map((n) => 30000 + n),
-  })
-  .map(({ from, which, destination: anywhere, protocol, clusterPort, nodePort }) => {
-    let destination = anywhere;
-    // Pods of other nodes meet this node's rules only at its own addresses: all else their own node has translated.
-    if (from === 'far-a') destination = NODE_ADDRESSES[2 * which]!;
-    const isNode = (NODE_ADDRESSES as readonly string[]).includes(destination);
-    const family = destination.includes(':');
-    const own = from === 'node' ? [] : PLACES[from].filter((address) => address.includes(':') === family);
-    return { from, source: own[which % own.length], destination, protocol, port: isNode ? nodePort : clusterPort };
-  });
+const anyPacketOf = ({ nodePortAddresses }: NodeView): fc.Arbitrary<RandomPacket> =>
+  fc
+    .record({
+      from: fc.constantFrom('a', 'b', 'far-a', 'far-a', 'node', 'outside', 'outside') as fc.Arbitrary<
+        RandomPacket['from']
+      >,
+      which: fc.nat(1),
+      destination: fc.constantFrom(
+        ...[10, 11, 12, 13, 13].flatMap((n) => [`10.96.0.${n}`, `fd00:10:96::${n}`]),
+        ...nodePortAddresses,
+        ...EXTERNAL,
+      ),
+      protocol: fc.constantFrom('tcp', 'udp') as fc.Arbitrary<Protocol>,
+      clusterPort: fc.constantFrom(80, 80, 80, 81),
+      nodePort: fc.nat(7).map((n) => 30000 + n),
+      stray: fc.nat(3),
+    })
+    .map(({ from, which, destination: anywhere, protocol: anyProtocol, clusterPort, nodePort, stray }) => {
+      let destination = anywhere;
+      // Pods of other nodes meet this node's rules only at its own addresses: all else their own node has translated.
+      if (from === 'far-a') destination = NODE_ADDRESSES[2 * which]!;
+      if (destination === LOCALHOST && from !== 'node') destination = NODE_ADDRESSES[0]!;
+      const isNode = (nodePortAddresses as readonly string[]).includes(destination);
+      // Node ports are odd for UDP.
+      const ownProtocol = nodePort % 2 === 1 ? 'udp' : 'tcp';
+      const protocol = isNode && stray > 0 ? ownProtocol : anyProtocol;
+      const family = destination.includes(':');
+      const own = from === 'node' ? [] : PLACES[from].filter((address) => address.includes(':') === family);
+      return { from, source: own[which % own.length], destination, protocol, port: isNode ? nodePort : clusterPort };
+    });
 
-function modelsOf(state: RandomState): ServiceModel[] {
+function modelsOf(state: RandomState, view: NodeView): ServiceModel[] {
   return state.services.map((service) => {
     const key = keyOf(service);
     const slices = state.slices.filter(
@@ -104,10 +118,10 @@ function asPacket({ from, source, destination, protocol, port }: RandomPacket): 
 }
 
 /** For a packet of the node the source is not known before, and rarely matters: any of the node's addresses. */
-function decisionsFor(state: ClusterState, packet: Packet, { translates }: ModeUnderTest): Decision[] {
+function decisionsFor(state: ClusterState, view: NodeView, packet: Packet, { translates }: ModeUnderTest): Decision[] {
   if (packet.from !== 'node') return [decide(state, view, packet, translates)];
   const isV6 = packet.destination.includes(':');
-  const isOwn = (NODE_ADDRESSES as readonly string[]).includes(packet.destination);
+  const isOwn = (view.nodePortAddresses as readonly string[]).includes(packet.destination);
   const sources = isOwn ? [packet.destination] : NODE_ADDRESSES.filter((address) => address.includes(':') === isV6);
   return sources.map((source) => decide(state, view, { ...packet, source }, translates));
 }
@@ -145,14 +159,16 @@ export function testOracle(mode: ModeUnderTest, defaultStates: number): void {
 }
 
 async function compare(mode: ModeUnderTest, lab: ServicesLab, states: number): Promise<void> {
+  const view = viewOf(mode);
+  if (servesLocalhost(mode.name)) lab.routeLocalhost();
   const rules = mode.open(lab);
   const kinds = new Map<string, number>();
   let previous: ServiceModel[] = [];
   const property = fc.asyncProperty(
     anyState(WORDS),
-    fc.array(anyPacket, { minLength: PACKETS, maxLength: PACKETS }),
+    fc.array(anyPacketOf(view), { minLength: PACKETS, maxLength: PACKETS }),
     async (state, packets) => {
-      const models = modelsOf(state);
+      const models = modelsOf(state, view);
       await rules.apply([]);
       const gone = previous.filter(({ key }) => !models.some((model) => model.key === key));
       await rules.apply([
@@ -164,7 +180,7 @@ async function compare(mode: ModeUnderTest, lab: ServicesLab, states: number): P
       const cluster: ClusterState = { ...state, ...ADDRESSES };
       await Promise.all(
         packets.map(async (packet) => {
-          const decisions = decisionsFor(cluster, asPacket(packet), mode);
+          const decisions = decisionsFor(cluster, view, asPacket(packet), mode);
           const isMet = (met: Outcome) => decisions.some((decision) => agrees(decision, packet, met));
           let outcome = await lab.probe(packet);
           // A loaded machine may be silent for longer than a probe waits; rules that drop are silent every time.

@@ -174,6 +174,23 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
       assert.equal(answered(await http('node', nodeIp, 30080)).endpoint, endpoint('far-a'));
     });
 
+    it('masquerades a pod of another node under externalTrafficPolicy Local, so that every answer comes by here', async () => {
+      const places = ['b', 'far-a', 'far-b'] as const;
+      for (const place of places) {
+        await put({ ...SPEC, type: 'NodePort', externalTrafficPolicy: 'Local' }, [place]);
+        for (const outcome of [await http('far-a', nodeIp, 30080), await dns('far-a', nodeIp, 30053)]) {
+          const answer = answered(outcome);
+          assert.equal(answer.endpoint, endpoint(place));
+          assert.notEqual(answer.seenSource, at('far-a', family), place);
+        }
+        // The node's own pods keep their address.
+        const own = answered(await http('a', nodeIp, 30080));
+        assert.deepEqual([own.endpoint, own.seenSource], [endpoint(place), at('a', family)]);
+      }
+      await put({ ...SPEC, type: 'NodePort', externalTrafficPolicy: 'Local' }, places);
+      assert.deepEqual(await all(60, () => http('far-a', nodeIp, 30080)), new Set(places.map(endpoint)));
+    });
+
     it('keeps to the node under internalTrafficPolicy Local', async () => {
       await put({ ...SPEC, internalTrafficPolicy: 'Local' }, ['b', 'far-a']);
       assert.deepEqual(await all(20, () => http('a')), new Set([endpoint('b')]));

@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseNodePortChoices } from '../../src/base/node-port-choice.ts';
+import { PROXY_MODES, servesLocalhost } from '../../src/cluster/proxy-mode.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
 import { readSysctl } from '../../src/linux/sysctl.ts';
+import { DEFAULT_NODE_PORT_CHOICES } from '../../src/node/services/node-addresses.ts';
 import { NodePortPlaces } from '../../src/node/services/node-port-places.ts';
 import { namespaces, skip } from './linux-fixture.ts';
 
@@ -20,6 +22,7 @@ test('addresses that come and go', { skip }, async (t) => {
   const places = new NodePortPlaces({
     chosen: parseNodePortChoices(['198.51.100.0/24', 'primary']),
     primary: ['192.0.2.1'],
+    servesLocalhost: true,
     netlink,
     ns,
   });
@@ -41,12 +44,21 @@ test('addresses that come and go', { skip }, async (t) => {
   assert.equal(readSysctl(ns, ROUTE_LOCALNET), '0');
 });
 
-test('localhost', { skip }, () => {
-  const ns = make('localhost');
-  using netlink = Rtnetlink.open(ns);
-  const places = new NodePortPlaces({ chosen: ['primary', 'localhost'], primary: ['192.0.2.1'], netlink, ns });
-  assert.deepEqual(places.addresses, ['127.0.0.1', '192.0.2.1']);
-  assert.equal(readSysctl(ns, ROUTE_LOCALNET), '0');
-  places.start(() => {}, new AbortController().signal);
-  assert.equal(readSysctl(ns, ROUTE_LOCALNET), '1');
-});
+for (const mode of PROXY_MODES) {
+  const serves = servesLocalhost(mode);
+  test(`localhost in mode ${mode}: ${serves ? 'served' : 'left out, and the kernel left as it is'}`, { skip }, () => {
+    const ns = make(`localhost-${mode}`);
+    using netlink = Rtnetlink.open(ns);
+    const places = new NodePortPlaces({
+      chosen: DEFAULT_NODE_PORT_CHOICES,
+      primary: ['192.0.2.1'],
+      servesLocalhost: serves,
+      netlink,
+      ns,
+    });
+    assert.deepEqual(places.addresses, [...(serves ? ['127.0.0.1'] : []), '192.0.2.1']);
+    assert.equal(readSysctl(ns, ROUTE_LOCALNET), '0');
+    places.start(() => {}, new AbortController().signal);
+    assert.equal(readSysctl(ns, ROUTE_LOCALNET), serves ? '1' : '0');
+  });
+}

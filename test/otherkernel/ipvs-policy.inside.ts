@@ -33,6 +33,7 @@ describe('policies in mode ipvs', () => {
     const rules = ipvsRules({ ns, ipvs: Ipvs.open(ns), links, nft })({
       addresses: {
         podCidrs: pods.flatMap(({ v4, v6 }) => [parseCidr(`${v4}/32`), parseCidr(`${v6}/128`)]),
+        ownPodCidrs: [xa, xb, yb].flatMap(({ v4, v6 }) => [parseCidr(`${v4}/32`), parseCidr(`${v6}/128`)]),
         serviceCidrs: ['10.96.0.0/16', 'fd00:10:96::/112'].map(parseCidr),
       },
       log: silentLogger,

@@ -66,7 +66,7 @@ function askLegacy(family: AddressFamily, ns: NetworkNamespace | undefined): voi
       bytes.writeUInt8(revision, REVISION_AT);
       ask(`iptables ${kind} ${name}`, option, bytes);
     };
-    for (const table of ['nat', 'filter', 'mangle'])
+    for (const table of ['nat', 'filter', 'mangle', 'raw'])
       ask(`iptables table ${table}`, SO_GET_INFO, named(GET_INFO_SIZE, table));
     for (const match of MATCHES) extension('match', SO_GET_REVISION_MATCH[family], match);
     for (const target of TARGETS) extension('target', SO_GET_REVISION_TARGET[family], target);

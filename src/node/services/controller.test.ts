@@ -142,6 +142,21 @@ describe('services controller', () => {
     await eventually(() => assert.deepEqual(services(), []));
   });
 
+  it('writes the pod CIDRs that its Node object is given, and keeps them without it', async () => {
+    const { client, nft, controller } = await start();
+    await controller.start(abort.signal);
+    assert.match(nft.transactions.join(''), /set own-pod-cidrs \{[^=]*\}/);
+    const node = await client.get('Node', { name: 'n1' });
+    await client.update('Node', { ...node, spec: { ...node.spec, podCIDRs: ['10.244.3.0/24', 'fd00:10:244:3::/64'] } });
+    const written = () => nft.transactions.join('').match(/set own-pod-cidrs .*elements = .*/g);
+    await eventually(() => assert.match(written()?.[0] ?? '', /10\.244\.3\.0\/24/));
+    assert.equal(controller.metrics.rebuilds, 2);
+    await client.delete('Node', { name: 'n1' });
+    await client.create('Service', service());
+    await eventually(() => assert.equal(controller.metrics.services, 1));
+    assert.equal(controller.metrics.rebuilds, 2);
+  });
+
   it('writes new pod CIDRs', async () => {
     const { nft, controller } = await start();
     await controller.start(abort.signal);

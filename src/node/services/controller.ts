@@ -9,7 +9,7 @@
  */
 import { BoundedRunner } from '../../base/bounded-runner.ts';
 import { type Clock, systemClock, type Timer } from '../../base/clock.ts';
-import { isIp, parseCidr, parseIp } from '../../base/ip.ts';
+import { isCidr, isIp, parseCidr, parseIp } from '../../base/ip.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Startable } from '../../base/startable.ts';
 import type { Informer, InformerSource } from '../../kube/informer.ts';
@@ -88,6 +88,7 @@ export class ServicesController implements Startable {
     const { log, conntrack } = options;
     this.#addresses = {
       podCidrs: options.podCidrs.map(parseCidr),
+      ownPodCidrs: [],
       serviceCidrs: options.serviceCidrs.map(parseCidr),
     };
     this.#fixedNodeAddresses = options.nodeAddresses;
@@ -164,14 +165,26 @@ export class ServicesController implements Startable {
   }
 
   setPodCidrs(podCidrs: readonly string[]): void {
-    this.#addresses = { ...this.#addresses, podCidrs: podCidrs.map(parseCidr) };
-    this.#rules.setAddresses(this.#addresses);
+    this.#setAddresses({ ...this.#addresses, podCidrs: podCidrs.map(parseCidr) });
+  }
+
+  #setAddresses(addresses: ClusterAddresses): void {
+    this.#addresses = addresses;
+    this.#rules.setAddresses(addresses);
     this.#runner.trigger();
+  }
+
+  /** What the Node object last said counts also while there is none. */
+  #readOwnPodCidrs(node: Node | undefined): void {
+    const ownPodCidrs = (node?.spec.podCIDRs ?? []).filter(isCidr).map(parseCidr);
+    if (ownPodCidrs.length === 0 || JSON.stringify(ownPodCidrs) === JSON.stringify(this.#addresses.ownPodCidrs)) return;
+    this.#setAddresses({ ...this.#addresses, ownPodCidrs });
   }
 
   /** Reads what the Node object says of this node; true when that has changed. */
   #readNode(): boolean {
     const node = this.#options.informers.nodes.get(this.#options.nodeName);
+    this.#readOwnPodCidrs(node);
     const addresses = this.#fixedNodeAddresses ?? statusAddresses(node);
     const next: NodeView = {
       name: this.#options.nodeName,

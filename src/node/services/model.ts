@@ -52,7 +52,10 @@ export interface Frontend {
   readonly role: FrontendRole;
   /** The port of the Service that it serves, "namespace/name:port" or, where it has no name, "namespace/name": all its frontends lead to the same endpoints. */
   readonly servicePort?: string | undefined;
-  /** For pods and for the node itself, and for everybody else unless `outside` says otherwise. */
+  /**
+   * For pods and for the node itself, and for everybody else unless `outside` says otherwise. Where it does, pods of other nodes
+   * are masqueraded: their own node did not translate, and an answer from an endpoint elsewhere would reach them past this node.
+   */
   readonly inside: Target;
   /** For sources that are neither pods nor this node, where it differs (externalTrafficPolicy: Local). */
   readonly outside?: Target | undefined;

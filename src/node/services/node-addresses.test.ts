@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import type { IpAddress } from '../../base/ip.ts';
-import { parseNodePortChoices } from '../../base/node-port-choice.ts';
+import { isLocalhostOnly, parseNodePortChoices } from '../../base/node-port-choice.ts';
 import { chooseNodeAddresses, needsInterfaces } from './node-addresses.ts';
 
 const PRIMARY = ['192.0.2.1', '2001:db8::1'] as IpAddress[];
@@ -16,7 +16,12 @@ const INTERFACES = [
   '2001:db8:5::7',
 ] as IpAddress[];
 
-const choose = (...texts: string[]) => chooseNodeAddresses(parseNodePortChoices(texts), PRIMARY, INTERFACES);
+const choose = (...texts: string[]) =>
+  chooseNodeAddresses(parseNodePortChoices(texts), {
+    primary: PRIMARY,
+    interfaces: INTERFACES,
+    servesLocalhost: true,
+  });
 
 it('NodePorts are served where the option says', () => {
   const cases: [string[], string[]][] = [
@@ -35,6 +40,18 @@ it('NodePorts are served where the option says', () => {
     [['203.0.113.0/24'], []],
   ];
   for (const [texts, addresses] of cases) assert.deepEqual(choose(...texts), addresses, texts.join(' '));
+});
+
+it('127.0.0.1 is never among them where it is not served', () => {
+  for (const text of ['localhost', 'all', '0.0.0.0/0', '127.0.0.1/32']) {
+    const places = { primary: PRIMARY, interfaces: INTERFACES, servesLocalhost: false };
+    const chosen = parseNodePortChoices([text]);
+    assert.deepEqual(
+      chooseNodeAddresses(chosen, places),
+      choose(text).filter((address) => address !== '127.0.0.1'),
+    );
+    assert.equal(isLocalhostOnly(chosen[0]!), text === 'localhost' || text === '127.0.0.1/32');
+  }
 });
 
 it('what is no choice is refused, and interfaces are asked only where they matter', () => {

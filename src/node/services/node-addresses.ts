@@ -3,8 +3,9 @@
  *
  *     primary      the node's own addresses, one of a family: those of its Node object
  *     localhost    127.0.0.1, for the node's own processes. Not ::1: the kernel looks a route to ::1 up on the interface over
- *                  which a packet came (rt6_need_strict), so that no answer of a pod can ever be delivered there
- *     all          every address that an interface of the node has, and localhost
+ *                  which a packet came (rt6_need_strict), so that no answer of a pod can ever be delivered there.
+ *                  Not in every mode of the proxy: where it is not served it is never among the addresses
+ *     all          every address that an interface of the node has, and localhost where it is served
  *     CIDR         those of them that are inside
  */
 import { cidrContains, type IpAddress } from '../../base/ip.ts';
@@ -21,11 +22,19 @@ export function needsInterfaces(chosen: readonly NodePortChoice[]): boolean {
   return chosen.some((each) => each === 'all' || typeof each === 'object');
 }
 
-/** The addresses, sorted, each once. `interfaces` may hold anything that interfaces have. */
+export interface AddressesOfNode {
+  /** Of the Node object. */
+  readonly primary: readonly IpAddress[];
+  /** Anything that interfaces have. */
+  readonly interfaces: Iterable<IpAddress>;
+  /** Whether the rules serve, and guard, 127.0.0.1. */
+  readonly servesLocalhost: boolean;
+}
+
+/** The addresses, sorted, each once. */
 export function chooseNodeAddresses(
   chosen: readonly NodePortChoice[],
-  primary: readonly IpAddress[],
-  interfaces: Iterable<IpAddress>,
+  { primary, interfaces, servesLocalhost }: AddressesOfNode,
 ): readonly IpAddress[] {
   const found = new Set<IpAddress>();
   const servable = [LOCALHOST, ...interfaces].filter(isServable);
@@ -34,6 +43,7 @@ export function chooseNodeAddresses(
     else if (each === 'localhost') found.add(LOCALHOST);
     else for (const address of servable) if (each === 'all' || cidrContains(each, address)) found.add(address);
   }
+  if (!servesLocalhost) found.delete(LOCALHOST);
   return [...found].sort();
 }
 

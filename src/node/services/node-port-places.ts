@@ -3,7 +3,8 @@
  * of the kernel that 127.0.0.1 among them needs.
  *
  * With net.ipv4.conf.all.route_localnet the kernel routes packets of 127.0.0.1, which the rules then masquerade. It would also
- * take such packets from outside (CVE-2020-8558), but for the rules' guard: so it is switched on after the rules are there.
+ * take such packets from outside (CVE-2020-8558), but for the rules' guard: so it is switched on after the rules are there, and
+ * never for rules that have none.
  */
 import { type IpAddress, parseIp } from '../../base/ip.ts';
 import type { NodePortChoice } from '../../base/node-port-choice.ts';
@@ -16,6 +17,8 @@ export interface NodePortPlacesOptions {
   readonly chosen: readonly NodePortChoice[];
   /** The addresses of the Node object. */
   readonly primary: readonly string[];
+  /** Whether the rules serve 127.0.0.1 and guard what that opens; otherwise it is no place, whatever is chosen. */
+  readonly servesLocalhost: boolean;
   readonly netlink: Pick<Rtnetlink, 'addresses' | 'monitor'>;
   /** Where the rules are; default the process's own. */
   readonly ns?: NetworkNamespace;
@@ -53,9 +56,9 @@ export class NodePortPlaces {
   }
 
   #choose(): readonly IpAddress[] {
-    const { chosen, netlink } = this.#options;
+    const { chosen, netlink, servesLocalhost } = this.#options;
     const interfaces = needsInterfaces(chosen) ? netlink.addresses().map(({ address }) => address) : [];
-    return chooseNodeAddresses(chosen, this.#primary, interfaces);
+    return chooseNodeAddresses(chosen, { primary: this.#primary, interfaces, servesLocalhost });
   }
 
   #allowLoopback(): void {

@@ -14,6 +14,8 @@ export interface ClusterState {
   /** Pods with host ports. */
   readonly pods?: readonly Pod[];
   readonly podCidrs: readonly Cidr[];
+  /** Those of the pods of the node that decides. */
+  readonly ownPodCidrs: readonly Cidr[];
   readonly serviceCidrs: readonly Cidr[];
 }
 
@@ -70,7 +72,7 @@ export function decide(
   const decision =
     match.via === 'clusterIP'
       ? decideInternal(match.service, node, candidates, packet)
-      : decideExternal(match.service, node, candidates, packet);
+      : decideExternal(state, match.service, node, candidates, packet);
   return translation === 'sockets' && isForSockets(match, packet) ? withSources(decision) : decision;
 }
 
@@ -99,12 +101,20 @@ function decideInternal(service: Service, node: NodeView, all: readonly Candidat
   return chosen.length > 0 ? land(chosen, packet, masquerade, sticky) : { kind: 'reject' };
 }
 
-function decideExternal(service: Service, node: NodeView, all: readonly Candidate[], packet: Packet): Decision {
+function decideExternal(
+  state: ClusterState,
+  service: Service,
+  node: NodeView,
+  all: readonly Candidate[],
+  packet: Packet,
+): Decision {
   const sticky = service.spec.sessionAffinity === 'ClientIP';
   const chosen = topologically(all, node);
   if (chosen.length === 0) return { kind: 'reject' };
   if (service.spec.externalTrafficPolicy !== 'Local') return land(chosen, packet, true, sticky);
-  if (packet.from === 'pod') return land(chosen, packet, false, sticky);
+  // An answer to a pod of another node would not come by here.
+  const isOwnPod = packet.from === 'pod' && state.ownPodCidrs.some((cidr) => cidrContains(cidr, packet.source));
+  if (packet.from === 'pod') return land(chosen, packet, !isOwnPod, sticky);
   if (packet.from === 'node') return land(chosen, packet, true, sticky);
   const here = serving(all.filter((each) => each.here));
   return here.length > 0 ? land(here, packet, false, sticky) : { kind: 'drop' };

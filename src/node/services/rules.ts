@@ -11,6 +11,8 @@ import type { StaleFlows } from './stale-flows.ts';
 /** What the rules are told about the cluster. */
 export interface ClusterAddresses {
   readonly podCidrs: readonly Cidr[];
+  /** The part of them whose pods are this node's (Node.spec.podCIDRs); while it is unknown no pod is. */
+  readonly ownPodCidrs: readonly Cidr[];
   readonly serviceCidrs: readonly Cidr[];
 }
 

@@ -7,6 +7,7 @@ import { XTABLES_TABLES, type XtablesTable } from '../../../linux/xtables.ts';
 import type { XtablesPort } from './reconciler.ts';
 
 const BUILT_IN: Readonly<Record<XtablesTable, readonly string[]>> = {
+  raw: ['PREROUTING', 'OUTPUT'],
   mangle: ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING'],
   filter: ['INPUT', 'FORWARD', 'OUTPUT'],
   nat: ['PREROUTING', 'INPUT', 'OUTPUT', 'POSTROUTING'],

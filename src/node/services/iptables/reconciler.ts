@@ -8,11 +8,10 @@
  */
 import type { Family } from '../../../base/ip.ts';
 import type { Xtables, XtablesTable } from '../../../linux/xtables.ts';
-import { XTABLES_TABLES } from '../../../linux/xtables.ts';
 import { type FrontendBackend, type FrontendChange, FrontendRules } from '../frontend-rules.ts';
 import type { Frontend } from '../model.ts';
 import type { ClusterAddresses, RulesContext } from '../rules.ts';
-import { CANARY_CHAIN, LIST_CHAINS, layoutOf } from './layout.ts';
+import { CANARY_CHAIN, GROUP_TABLES, type GroupTable, LIST_CHAINS, layoutOf, tablesOf } from './layout.ts';
 import { groupOf, type ListRule, type RenderedGroup, rangeRules, renderGroup } from './render.ts';
 import { hasHook, ownChains, TableInput } from './restore-input.ts';
 import { RuleList } from './rule-list.ts';
@@ -43,7 +42,7 @@ export class IptablesBackend implements FrontendBackend {
   readonly #xtables: XtablesPort;
   readonly #families: readonly Family[];
   #states: readonly FamilyState[] = [];
-  #addresses: ClusterAddresses = { podCidrs: [], serviceCidrs: [] };
+  #addresses: ClusterAddresses = { podCidrs: [], ownPodCidrs: [], serviceCidrs: [] };
 
   constructor(xtables: XtablesPort, families: readonly Family[]) {
     this.#xtables = xtables;
@@ -58,7 +57,7 @@ export class IptablesBackend implements FrontendBackend {
       const state = emptyState(family);
       for (const frontend of frontends) if (frontend.family === family) putFrontend(state, frontend);
       const saved = new Map<XtablesTable, string>();
-      for (const table of XTABLES_TABLES) saved.set(table, await this.#xtables.save(family, table));
+      for (const table of tablesOf(family)) saved.set(table, await this.#xtables.save(family, table));
       const { text, size } = renderWhole(state, addresses, saved);
       await this.#xtables.restore(family, text);
       written += size;
@@ -91,23 +90,23 @@ export class IptablesBackend implements FrontendBackend {
 
   remove(): void {
     for (const family of this.#families) {
-      const text = XTABLES_TABLES.map((table) =>
-        renderRemoval(table, family, this.#addresses, this.#xtables.saveNow(family, table)),
-      ).join('');
+      const text = tablesOf(family)
+        .map((table) => renderRemoval(table, family, this.#addresses, this.#xtables.saveNow(family, table)))
+        .join('');
       if (text !== '') this.#xtables.restoreNow(family, text);
     }
     this.#states = [];
   }
 
   #extents(family: Family): ReadonlyMap<XtablesTable, number> {
-    return new Map(XTABLES_TABLES.map((table) => [table, this.#xtables.extent(family, table, CANARY_CHAIN)]));
+    return new Map(tablesOf(family).map((table) => [table, this.#xtables.extent(family, table, CANARY_CHAIN)]));
   }
 }
 
 const listKey = (table: XtablesTable, chain: string): string => `${table} ${chain}`;
 
 function emptyState(family: Family): FamilyState {
-  const lists = XTABLES_TABLES.flatMap((table) =>
+  const lists = GROUP_TABLES.flatMap((table) =>
     LIST_CHAINS[table].map((chain) => [listKey(table, chain), new RuleList(chain)] as const),
   );
   return { family, groups: new Map(), lists: new Map(lists), extents: new Map() };
@@ -140,8 +139,9 @@ interface Text {
 
 /** Everything of a family; chains of ours that are in the tables and not in here go. */
 function renderWhole(state: FamilyState, addresses: ClusterAddresses, saved: ReadonlyMap<XtablesTable, string>): Text {
-  const inputs = new Map(XTABLES_TABLES.map((table) => [table, new TableInput(table)]));
-  const kept = new Map(XTABLES_TABLES.map((table) => [table, new Set<string>()]));
+  const tables = tablesOf(state.family);
+  const inputs = new Map(tables.map((table) => [table, new TableInput(table)]));
+  const kept = new Map(tables.map((table) => [table, new Set<string>()]));
   const fill = (table: XtablesTable, chain: string, rules: readonly string[]) => {
     kept.get(table)!.add(chain);
     inputs.get(table)!.fill(chain, rules);
@@ -150,9 +150,9 @@ function renderWhole(state: FamilyState, addresses: ClusterAddresses, saved: Rea
   for (const id of [...state.groups.keys()].sort()) {
     const group = renderOf(state, id, addresses);
     for (const rule of group.rules) listOf(state, rule).add(rule.key, rule.rule);
-    for (const table of XTABLES_TABLES) for (const [chain, rules] of group.chains[table]) fill(table, chain, rules);
+    for (const table of GROUP_TABLES) for (const [chain, rules] of group.chains[table]) fill(table, chain, rules);
   }
-  for (const table of XTABLES_TABLES) {
+  for (const table of tables) {
     const input = inputs.get(table)!;
     const layout = layoutOf(table, state.family, addresses);
     for (const chain of LIST_CHAINS[table]) fill(table, chain, state.lists.get(listKey(table, chain))!.rules);
@@ -192,8 +192,8 @@ function changeText(state: FamilyState, changes: readonly FrontendChange[], addr
   const first = { mangle: new TableInput('mangle'), filter: new TableInput('filter') };
   const nat = new TableInput('nat');
   const last = { mangle: new TableInput('mangle'), filter: new TableInput('filter') };
-  const additions = (table: XtablesTable) => (table === 'nat' ? nat : first[table]);
-  const removals = (table: XtablesTable) => (table === 'nat' ? nat : last[table]);
+  const additions = (table: GroupTable) => (table === 'nat' ? nat : first[table]);
+  const removals = (table: GroupTable) => (table === 'nat' ? nat : last[table]);
   changeLists(
     state,
     before.flatMap(({ rules }) => rules),
@@ -216,7 +216,7 @@ function changeText(state: FamilyState, changes: readonly FrontendChange[], addr
   return together([first.mangle, first.filter, nat, last.filter, last.mangle]);
 }
 
-type Where = (table: XtablesTable) => TableInput;
+type Where = (table: GroupTable) => TableInput;
 
 function changeLists(
   state: FamilyState,

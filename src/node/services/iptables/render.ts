@@ -4,12 +4,13 @@
  */
 import { createHash } from 'node:crypto';
 import { cidrContains, type Family } from '../../../base/ip.ts';
-import type { XtablesTable } from '../../../linux/xtables.ts';
 import { type Endpoint, endpointText, type Frontend, frontendKey, type Target } from '../model.ts';
 import type { ClusterAddresses } from '../rules.ts';
 import {
   FIREWALL_CHAIN,
+  type GroupTable,
   MARK_CHAIN,
+  MARK_NOT_OWN_CHAIN,
   MARK_OTHERS_CHAIN,
   NODE_PORTS_CHAIN,
   REFUSE_CHAIN,
@@ -19,7 +20,7 @@ import {
 
 /** A rule of a list chain; the key is the frontend's, or an address's, which sorts behind all frontends. */
 export interface ListRule {
-  readonly table: XtablesTable;
+  readonly table: GroupTable;
   readonly chain: string;
   readonly key: string;
   readonly rule: string;
@@ -27,7 +28,7 @@ export interface ListRule {
 
 export interface RenderedGroup {
   /** Rules by chain, by table. */
-  readonly chains: Readonly<Record<XtablesTable, ReadonlyMap<string, readonly string[]>>>;
+  readonly chains: Readonly<Record<GroupTable, ReadonlyMap<string, readonly string[]>>>;
   readonly rules: readonly ListRule[];
 }
 
@@ -123,7 +124,8 @@ class GroupRenderer implements RenderedGroup {
     const fromNode = '-m addrtype --src-type LOCAL';
     if (near && masquerade) rules.push(`-j ${MARK_CHAIN}`);
     if (near && outside)
-      rules.push(...rangesOf(this.#addresses.podCidrs, family).map((pods) => `-s ${pods} -j ${near}`));
+      for (const pods of rangesOf(this.#addresses.podCidrs, family))
+        rules.push(`-s ${pods} -j ${MARK_NOT_OWN_CHAIN}`, `-s ${pods} -j ${near}`);
     if (near && !masquerade) rules.push(`${fromNode} -j ${MARK_CHAIN}`);
     if (near) rules.push(outside ? `${fromNode} -j ${near}` : `-j ${near}`);
     if (outside?.kind === 'endpoints') rules.push(`-j ${this.#pool(frontend, outside.endpoints, 'KUBE-SVL')}`);
@@ -184,7 +186,7 @@ class GroupRenderer implements RenderedGroup {
     this.#list('mangle', FIREWALL_CHAIN, frontend, `-j ${name}`);
   }
 
-  #list(table: XtablesTable, chain: string, frontend: Frontend, verdict: string): void {
+  #list(table: GroupTable, chain: string, frontend: Frontend, verdict: string): void {
     const comment = frontend.servicePort ? `-m comment --comment ${frontend.servicePort} ` : '';
     const rule = `${destination(frontend)} ${comment}${verdict}`;
     this.rules.push({ table, chain, key: frontendKey(frontend), rule });

@@ -17,7 +17,8 @@ export const FIRST_FWMARK = 0x100;
 export const FWMARK_COUNT = 0x0fffff00;
 
 export const MAPS = ['from-pods', 'from-node', 'from-outside'] as const;
-export const SETS = ['firewalled', 'firewall-allowed', 'hairpin', 'virtual-addresses'] as const;
+/** `local-policy` has the frontends whose clients outside keep to this node. */
+export const SETS = ['local-policy', 'firewalled', 'firewall-allowed', 'hairpin', 'virtual-addresses'] as const;
 
 /** ARP requests for virtual addresses of IPv4 are for whoever announces them, not for every node that has them. */
 export const ARP_TABLE = 'arp podwire-ipvs';
@@ -40,7 +41,7 @@ export function renderArpTable(): string {
 }
 
 /** The table of a family without any Service. */
-export function renderTable(family: Family, { podCidrs, serviceCidrs }: ClusterAddresses): string {
+export function renderTable(family: Family, { podCidrs, ownPodCidrs, serviceCidrs }: ClusterAddresses): string {
   const ip = family === 4 ? 'ip' : 'ip6';
   const address = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
   const frontend = `${ip} daddr . meta l4proto . th dport`;
@@ -58,12 +59,14 @@ export function renderTable(family: Family, { podCidrs, serviceCidrs }: ClusterA
   }`;
   return `table ${tableOf(family)} {
 ${MAPS.map((map) => `  map ${map} { type ${key} : mark; }`).join('\n')}
+  set local-policy { type ${key}; }
   set firewalled { type ${key}; }
   set firewall-allowed { type ${key} . ${address}; flags interval; }
   set leaving { type ${key}; }
   set hairpin { type ${address} . ${address}; }
   set virtual-addresses { type ${address}; }
   set pod-cidrs { ${interval(podCidrs)} }
+  set own-pod-cidrs { ${interval(ownPodCidrs)} }
   set service-cidrs { ${interval(serviceCidrs)} }
   chain refuse {
     meta l4proto tcp reject with tcp reset
@@ -86,6 +89,10 @@ ${MAPS.map((map) => `  map ${map} { type ${key} : mark; }`).join('\n')}
     meta mark ${Code.masquerade} meta mark set ${hex(MASQUERADE_MARK)} accept
     meta mark set 0x0
   }${MAPS.map(from).join('')}
+  chain from-other-pods {
+    ${frontend} @local-policy meta mark set ${frontend} map @from-node goto act
+    goto from-pods
+  }
   chain firewall {
     ${frontend} @firewalled ${frontend} . ${ip} saddr != @firewall-allowed drop
   }
@@ -94,7 +101,8 @@ ${MAPS.map((map) => `  map ${map} { type ${key} : mark; }`).join('\n')}
     ct state != new accept
     ${frontend} @leaving goto refuse
     jump firewall
-    ${ip} saddr @pod-cidrs goto from-pods
+    ${ip} saddr @own-pod-cidrs goto from-pods
+    ${ip} saddr @pod-cidrs goto from-other-pods
     goto from-outside
   }
   chain output {

@@ -68,6 +68,7 @@ export function renderFrontend(frontend: Frontend, fwmark: number): RenderedFron
     { set: 'from-outside', key, value: outsideCode(frontend, fwmark) },
     ...(isNodes ? [] : [{ set: 'virtual-addresses', key: address } as const]),
     ...hairpins(inside),
+    ...(outside ? [{ set: 'local-policy', key } as const] : []),
     ...(sourceRanges ? [{ set: 'firewalled', key } as const] : []),
     ...(sourceRanges ?? []).map((range) => ({ set: 'firewall-allowed', key: `${key} . ${range}` }) as const),
   ];

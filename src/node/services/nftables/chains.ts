@@ -61,7 +61,7 @@ ${renderAffinityChains(family)}
 `;
 }
 
-function renderMaps(family: Family, { podCidrs, serviceCidrs }: ClusterAddresses): string {
+function renderMaps(family: Family, { podCidrs, ownPodCidrs, serviceCidrs }: ClusterAddresses): string {
   const { address } = words(family);
   const key = `${address} . inet_proto . inet_service`;
   const clients = family === 4 ? `type ipv4_addr . ${key} : mark` : 'type mark : mark';
@@ -84,6 +84,7 @@ function renderMaps(family: Family, { podCidrs, serviceCidrs }: ClusterAddresses
   set firewall-allowed { type ${key} . ${address}; flags interval; }
   set hairpin { type ${address} . ${address}; }
   set pod-cidrs { ${interval(podCidrs)} }
+  set own-pod-cidrs { ${interval(ownPodCidrs)} }
   set service-cidrs { ${interval(serviceCidrs)} }
   set service-addresses { type ${address}; }`;
 }
@@ -114,21 +115,28 @@ function renderBaseChains(family: Family): string {
     ${lookup} @services goto run-code
     goto unused-port
   }
+  chain from-other-pods {
+    ${lookup} @outside-services ${lookup} @services ${masked}
+    goto from-pods
+  }
+  chain from-pods {
+    ${lookup} @services goto run-code
+    goto unused-port
+  }
   chain from-node {
     ${lookup} @services ${masked}
     goto unused-port
   }
   chain prerouting {
     type nat hook prerouting priority dstnat; policy accept;
-    ${ip} saddr != @pod-cidrs goto from-outside
-    ${lookup} @services goto run-code
-    goto unused-port
+    ${ip} saddr @own-pod-cidrs goto from-pods
+    ${ip} saddr @pod-cidrs goto from-other-pods
+    goto from-outside
   }
   chain output {
     type nat hook output priority -100; policy accept;
-    ${ip} saddr != @pod-cidrs goto from-node
-    ${lookup} @services goto run-code
-    goto unused-port
+    ${ip} saddr @pod-cidrs goto from-pods
+    goto from-node
   }
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;

@@ -14,6 +14,7 @@ const GOLDEN = join(import.meta.dirname, 'testdata/ruleset.nft');
 const view = makeView('n1', ['192.0.2.1', '2001:db8::1']);
 const ADDRESSES = {
   podCidrs: ['10.244.0.0/16', 'fd00:10:244::/56'].map(parseCidr),
+  ownPodCidrs: ['10.244.0.0/24', 'fd00:10:244::/64'].map(parseCidr),
   serviceCidrs: ['10.96.0.0/16', 'fd00:10:96::/112'].map(parseCidr),
 };
 

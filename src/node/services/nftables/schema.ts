@@ -43,7 +43,7 @@ export const ELEMENT_MAPS = [
 export const DISPATCH_MAPS = ['dispatch', 'affinity-dispatch', 'affinity-local-dispatch'] as const;
 
 /** Sets of the cluster's CIDRs, written with the tables. */
-export const CIDR_SETS = ['pod-cidrs', 'service-cidrs'] as const;
+export const CIDR_SETS = ['pod-cidrs', 'own-pod-cidrs', 'service-cidrs'] as const;
 
 const PLAIN_SETS: ReadonlySet<string> = new Set(['firewalled', 'firewall-allowed', 'hairpin', 'service-addresses']);
 
