@@ -25,7 +25,11 @@ const CHANGES = 20;
 const SERVER = ['10.244.0.2', '10.244.0.3'];
 const PEER = 'podwire --proxy nftables';
 const view = { name: 'n1', nodePortAddresses: ['192.0.2.1' as IpAddress] };
-const addresses = { podCidrs: [parseCidr('10.244.0.0/16')], serviceCidrs: [parseCidr('10.96.0.0/12')] };
+const addresses = {
+  podCidrs: [parseCidr('10.244.0.0/16')],
+  ownPodCidrs: [parseCidr('10.244.0.0/24')],
+  serviceCidrs: [parseCidr('10.96.0.0/12')],
+};
 
 interface Figures {
   readonly load: number;
