@@ -73,12 +73,13 @@ interface RandomPacket {
 const anyPacketOf = ({ nodePortAddresses }: NodeView): fc.Arbitrary<RandomPacket> =>
   fc
     .record({
-      from: fc.constantFrom('a', 'b', 'far-a', 'far-a', 'node', 'outside', 'outside') as fc.Arbitrary<
+      from: fc.constantFrom('a', 'b', 'far-a', 'far-a', 'node', 'outside', 'outside', 'outside') as fc.Arbitrary<
         RandomPacket['from']
       >,
       which: fc.nat(1),
       destination: fc.constantFrom(
         ...[10, 11, 12, 13, 13].flatMap((n) => [`10.96.0.${n}`, `fd00:10:96::${n}`]),
+        ...nodePortAddresses,
         ...nodePortAddresses,
         ...EXTERNAL,
       ),

@@ -175,8 +175,7 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
     });
 
     it('masquerades a pod of another node under externalTrafficPolicy Local, so that every answer comes by here', async () => {
-      const places = ['b', 'far-a', 'far-b'] as const;
-      for (const place of places) {
+      for (const place of ['b', 'far-a', 'far-b'] as const) {
         await put({ ...SPEC, type: 'NodePort', externalTrafficPolicy: 'Local' }, [place]);
         for (const outcome of [await http('far-a', nodeIp, 30080), await dns('far-a', nodeIp, 30053)]) {
           const answer = answered(outcome);
@@ -187,8 +186,6 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
         const own = answered(await http('a', nodeIp, 30080));
         assert.deepEqual([own.endpoint, own.seenSource], [endpoint(place), at('a', family)]);
       }
-      await put({ ...SPEC, type: 'NodePort', externalTrafficPolicy: 'Local' }, places);
-      assert.deepEqual(await all(60, () => http('far-a', nodeIp, 30080)), new Set(places.map(endpoint)));
     });
 
     it('keeps to the node under internalTrafficPolicy Local', async () => {
@@ -335,7 +332,7 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
       await apply(model);
       const answer = answered(await http('outside', nodeIp, 9090));
       assert.deepEqual([answer.endpoint, answer.seenSource], [endpoint('b'), outsideIp]);
-      const udp = await lab.probe({ from: 'outside', destination: nodeIp, port: 9091, protocol: 'udp' });
+      const udp = await patiently({ from: 'outside', destination: nodeIp, port: 9091, protocol: 'udp' });
       assert.equal(answered(udp).endpoint, `${at('b', family)} 8081`);
       assert.equal(answered(await http('node', nodeIp, 9090)).endpoint, endpoint('b'));
       await rules.apply([[model.key, undefined]]);
