@@ -332,7 +332,13 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
       await apply(model);
       const answer = answered(await http('outside', nodeIp, 9090));
       assert.deepEqual([answer.endpoint, answer.seenSource], [endpoint('b'), outsideIp]);
-      const udp = await patiently({ from: 'outside', destination: nodeIp, port: 9091, protocol: 'udp' });
+      const udp = await lab.probe({
+        waitMs: PATIENCE_MS,
+        from: 'outside',
+        destination: nodeIp,
+        port: 9091,
+        protocol: 'udp',
+      });
       assert.equal(answered(udp).endpoint, `${at('b', family)} 8081`);
       assert.equal(answered(await http('node', nodeIp, 9090)).endpoint, endpoint('b'));
       await rules.apply([[model.key, undefined]]);
