@@ -341,10 +341,12 @@ export class PolicyController implements Startable {
     this.#attach(pod);
     const { syncTimeoutMs = 20_000, podTimeoutMs = 2000 } = this.#options;
     if (!this.#isReady) await within(this.#ready.promise, syncTimeoutMs, this.#clock, 'first sync');
-    await this.#apply();
     const isKnown = () => this.#model.hasPod(pod.uid);
-    if (isKnown()) return;
-    if (await this.#arrivals.comes(keyOf(pod), isKnown, podTimeoutMs)) await this.#apply();
+    const wasKnown = isKnown();
+    await this.#apply();
+    if (wasKnown) return;
+    // It may have come during the transaction, too late to be in it.
+    if (isKnown() || (await this.#arrivals.comes(keyOf(pod), isKnown, podTimeoutMs))) await this.#apply();
     else
       this.#log.warn(
         { pod: keyOf(pod), uid: pod.uid },
