@@ -6,6 +6,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
+import { codeOf } from '../base/errors.ts';
 import type { ClusterPaths } from './paths.ts';
 
 const CGROUP_ROOT = '/sys/fs/cgroup';
@@ -84,9 +85,17 @@ export function cgroupsOf(paths: ClusterPaths): string[] {
     .flatMap(deepestFirst);
 }
 
+/** A container's runtime removes its own groups meanwhile: what is gone when it is looked into is left out. */
 function deepestFirst(folder: string): string[] {
-  const children = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
-  return [...children.flatMap((child) => deepestFirst(join(folder, child.name))), folder];
+  try {
+    const children = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    return [...children.flatMap((child) => deepestFirst(join(folder, child.name))), folder];
+  } catch (error) {
+    // ENODEV: the group is being removed.
+    const code = codeOf(error);
+    if (code === 'ENOENT' || code === 'ENODEV') return [];
+    throw error;
+  }
 }
 
 /** The processes inside one control group, without those of its children. */
