@@ -3,7 +3,7 @@
  * and a host port for one port of a node: the smaller claim has it, whatever the order in which they came, and when it
  * goes the next one gets it.
  */
-import { type Frontend, frontendKey, type ServiceModel } from './model.ts';
+import { type Frontend, frontendKey, type Problem, type ServiceModel } from './model.ts';
 
 interface Claimant {
   readonly model: ServiceModel;
@@ -77,6 +77,15 @@ export class Claims {
     return [...known].reduce((best, key) => (claim(key) < claim(best) ? key : best));
   }
 
+  /** What is to be told of a Service whose frontends somebody else owns. */
+  conflictProblems(key: string): readonly Problem[] {
+    const model = this.get(key);
+    if (!model) return [];
+    return this.conflictsOf(key).map(({ frontend, owner }) =>
+      claimProblem(model, 'FrontendConflict', `${frontend.replaceAll(' . ', ' ')} already belongs to ${owner}`),
+    );
+  }
+
   /** The frontends of a Service that somebody else owns. */
   conflictsOf(key: string): readonly { readonly frontend: string; readonly owner: string }[] {
     const conflicts = [];
@@ -87,4 +96,10 @@ export class Claims {
     }
     return conflicts;
   }
+}
+
+/** Something to be told of a Service, or of a pod with host ports. */
+export function claimProblem({ key }: ServiceModel, reason: Problem['reason'], message: string): Problem {
+  const [namespace, name] = key.replace(/^pod:/, '').split('/') as [string, string];
+  return { kind: key.startsWith('pod:') ? 'Pod' : 'Service', namespace, name, reason, message };
 }

@@ -4,15 +4,8 @@
  */
 import { messageOf } from '../../base/errors.ts';
 import type { Family } from '../../base/ip.ts';
-import { Claims } from './claims.ts';
-import {
-  type EndpointText,
-  endpointText,
-  type Frontend,
-  type Problem,
-  type ServiceModel,
-  type Target,
-} from './model.ts';
+import { Claims, claimProblem } from './claims.ts';
+import { type EndpointText, endpointText, type Frontend, type Target } from './model.ts';
 import type { ClusterAddresses, KeyedModel, RulesContext, ServiceRules } from './rules.ts';
 import type { Served } from './stale-flows.ts';
 
@@ -96,7 +89,8 @@ export class FrontendRules implements ServiceRules {
       keys.push(key);
       this.#claims.set(key, model, dirty);
     }
-    for (const key of keys) this.#reportConflicts(key);
+    for (const key of keys)
+      for (const problem of this.#claims.conflictProblems(key)) this.#context.onProblem?.(problem);
     if (!this.#loaded) return this.#load();
     try {
       await this.#change(dirty);
@@ -161,23 +155,10 @@ export class FrontendRules implements ServiceRules {
       for (const key of keys) {
         const model = this.#claims.get(key);
         this.#claims.set(key, undefined, new Set());
-        if (model) this.#report(model, 'KernelRefused', `not in force: ${messageOf(error)}`);
+        if (model) this.#context.onProblem?.(claimProblem(model, 'KernelRefused', `not in force: ${messageOf(error)}`));
       }
       await this.#load();
     }
-  }
-
-  #reportConflicts(key: string): void {
-    const model = this.#claims.get(key);
-    if (!model) return;
-    for (const { frontend, owner } of this.#claims.conflictsOf(key))
-      this.#report(model, 'FrontendConflict', `${frontend.replaceAll(' . ', ' ')} already belongs to ${owner}`);
-  }
-
-  #report(model: ServiceModel, reason: Problem['reason'], message: string): void {
-    const isPod = model.key.startsWith('pod:');
-    const [namespace, name] = model.key.replace(/^pod:/, '').split('/') as [string, string];
-    this.#context.onProblem?.({ kind: isPod ? 'Pod' : 'Service', namespace, name, reason, message });
   }
 
   remove(): void {

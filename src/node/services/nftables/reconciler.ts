@@ -14,8 +14,7 @@ import type { Family } from '../../../base/ip.ts';
 import { isBusy } from '../../../linux/errors.ts';
 import type { Nftables } from '../../../linux/nftables.ts';
 import type { ElementChange, SetElements } from '../../../linux/set-elements.ts';
-import { Claims } from '../claims.ts';
-import type { Problem, ServiceModel } from '../model.ts';
+import { Claims, claimProblem } from '../claims.ts';
 import type { ClusterAddresses, KeyedModel, OpenRules, RulesContext, ServiceRules } from '../rules.ts';
 import { changeFrontend } from './changes.ts';
 import { ElementChanges, type TableState } from './element-changes.ts';
@@ -103,7 +102,8 @@ export class ServicesReconciler implements ServiceRules {
       keys.push(key);
       this.#claims.set(key, model, dirty);
     }
-    for (const key of keys) this.#reportConflicts(key);
+    for (const key of keys)
+      for (const problem of this.#claims.conflictProblems(key)) this.#options.onProblem?.(problem);
     if (!this.#loaded) return this.#load();
     try {
       await this.#applyFrontends(dirty);
@@ -124,7 +124,7 @@ export class ServicesReconciler implements ServiceRules {
       for (const key of keys) {
         const model = this.#claims.get(key);
         this.#claims.set(key, undefined, new Set());
-        if (model) this.#report(model, 'KernelRefused', `not in force: ${messageOf(error)}`);
+        if (model) this.#options.onProblem?.(claimProblem(model, 'KernelRefused', `not in force: ${messageOf(error)}`));
       }
       await this.#load();
     }
@@ -252,19 +252,6 @@ export class ServicesReconciler implements ServiceRules {
         () => elements.commitAsync(changes),
       );
     this.stats.elements += count;
-  }
-
-  #reportConflicts(key: string): void {
-    const model = this.#claims.get(key);
-    if (!model) return;
-    for (const { frontend, owner } of this.#claims.conflictsOf(key))
-      this.#report(model, 'FrontendConflict', `${frontend.replaceAll(' . ', ' ')} already belongs to ${owner}`);
-  }
-
-  #report(model: ServiceModel, reason: Problem['reason'], message: string): void {
-    const isPod = model.key.startsWith('pod:');
-    const [namespace, name] = model.key.replace(/^pod:/, '').split('/') as [string, string];
-    this.#options.onProblem?.({ kind: isPod ? 'Pod' : 'Service', namespace, name, reason, message });
   }
 
   /** Deletes the tables: nothing of podwire's Services stays in the kernel. */
