@@ -281,8 +281,9 @@ export function validateResources(resources: Container['resources'], at: Path): 
         errors.push(invalid(at.child(field).key(name), amount, 'must be greater than or equal to 0'));
     }
   }
+  const limits = new Map(Object.entries(resources?.limits ?? {}));
   for (const [name, request] of Object.entries(resources?.requests ?? {})) {
-    const limit = resources?.limits?.[name];
+    const limit = limits.get(name);
     if (limit !== undefined && compareQuantities(String(request), String(limit)) > 0)
       errors.push(invalid(at.child('requests'), request, `must be less than or equal to ${name} limit of ${limit}`));
   }
