@@ -209,7 +209,7 @@ async function measure(folder: string): Promise<object> {
   });
   new DnsController({ ...cluster, client, informers, nodeAddresses: [], dnsAddresses: [], domain: 'cluster.local' });
   const sync = { waitFor: () => Promise.resolve('synced' as const), keepOnly: () => {} };
-  endpointDrain({ slices: informers.slices, nodes: informers.nodes, sync, log: silentLogger });
+  endpointDrain({ ...informers, sync, log: silentLogger });
   const began = performance.now();
   for (const each of Object.values(informers)) void each.start(signal).catch(() => {});
   await controller.start(signal);

@@ -248,6 +248,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     tokens: { requestToken: (request) => requestToken(client, request) },
     registries: 'reachable',
     beforeStop: endpointDrain({
+      services: informers.services,
       slices: informers.slices,
       nodes: informers.nodes,
       sync: syncClient,

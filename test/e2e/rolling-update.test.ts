@@ -5,8 +5,9 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { test } from 'node:test';
-import { allReady, applyAll, eventually, pod, service, sleeper, startCluster, whoAmI } from './fixture.ts';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { allReady, applyAll, eventually, pod, runIn, service, sleeper, startCluster, whoAmI } from './fixture.ts';
 import type { LoadReport } from './http-loader.ts';
 
 const REQUESTS = { graceful: 20_000, abrupt: 8_000 };
@@ -94,39 +95,84 @@ async function load(from: 'client' | 'outside', address: string) {
   };
 }
 
-for (const [name, { least, containers }] of Object.entries(SERVERS)) {
-  test(`rolling updates of ${name} lose no request`, { timeout: LONGEST_MS + 60_000 }, async (t) => {
-    await cluster.client.patch('Deployment', at, { spec: { template: { spec: { containers } } } });
-    await rolledOut();
-    const { spec, status } = await cluster.waitFor('Service', at, (one) => !!one.status?.loadBalancer?.ingress?.length);
-    const virtual = status!.loadBalancer!.ingress![0]!.ip!;
-    await eventually(
-      'the load balancer answers',
-      () => cluster.connect('outside', `${virtual}:80`),
-      ({ outcome }) => outcome === 'connected',
-    );
-    const loads = [await load('client', spec.clusterIP!), await load('outside', virtual)];
-    t.after(() => loads.forEach(({ child }) => child.kill('SIGKILL')));
-    const deadline = Date.now() + LONGEST_MS;
-    let updates = 0;
-    for (let sent = 0; (sent < least || updates < 3) && Date.now() < deadline; updates++) {
-      await cluster.client.patch('Deployment', at, {
-        spec: { template: { metadata: { annotations: { update: String(updates) } } } },
-      });
-      await rolledOut();
-      sent = (await Promise.all(loads.map((one) => one.count()))).reduce((sum, count) => sum + count, 0);
-    }
-    const reports = await Promise.all(loads.map((one) => one.end()));
-    const total = reports.reduce((sum, report) => sum + report.requests, 0);
-    const pods = new Set(reports.flatMap((report) => Object.keys(report.answers))).size;
-    t.diagnostic(
-      `${total} requests over ${updates} updates, ${pods} pods: ${JSON.stringify(reports.map(({ failures, slowest }) => ({ failures, slowest })))}`,
-    );
-    assert.deepEqual(
-      reports.map(({ failures }) => failures),
-      [{}, {}],
-    );
-    assert.ok(total >= least, `only ${total} requests in ${LONGEST_MS} ms`);
-    assert.ok(pods > 4, 'pods were replaced');
+type Server = keyof typeof SERVERS;
+
+/** Rolls the Deployment out anew and anew under load, until so many requests were sent; `during` runs beside each update. */
+async function rollUnderLoad(
+  t: TestContext,
+  { server, least, during }: { server: Server; least: number; during?: (update: number) => Promise<void> },
+) {
+  const { containers } = SERVERS[server];
+  await cluster.client.patch('Deployment', at, { spec: { template: { spec: { containers } } } });
+  await rolledOut();
+  const { spec, status } = await cluster.waitFor('Service', at, (one) => !!one.status?.loadBalancer?.ingress?.length);
+  const virtual = status!.loadBalancer!.ingress![0]!.ip!;
+  await eventually(
+    'the load balancer answers',
+    () => cluster.connect('outside', `${virtual}:80`),
+    ({ outcome }) => outcome === 'connected',
+  );
+  const loads = [await load('client', spec.clusterIP!), await load('outside', virtual)];
+  t.after(() => loads.forEach(({ child }) => child.kill('SIGKILL')));
+  const deadline = Date.now() + LONGEST_MS;
+  let updates = 0;
+  for (let sent = 0; (sent < least || updates < 3) && Date.now() < deadline; updates++) {
+    await cluster.client.patch('Deployment', at, {
+      spec: { template: { metadata: { annotations: { update: `${Date.now()}` } } } },
+    });
+    await Promise.all([rolledOut(), during?.(updates)]);
+    sent = (await Promise.all(loads.map((one) => one.count()))).reduce((sum, count) => sum + count, 0);
+  }
+  const reports = await Promise.all(loads.map((one) => one.end()));
+  const total = reports.reduce((sum, report) => sum + report.requests, 0);
+  const pods = new Set(reports.flatMap((report) => Object.keys(report.answers))).size;
+  t.diagnostic(
+    `${total} requests over ${updates} updates, ${pods} pods: ${JSON.stringify(reports.map(({ failures, slowest }) => ({ failures, slowest })))}`,
+  );
+  assert.deepEqual(
+    reports.map(({ failures }) => failures),
+    [{}, {}],
+  );
+  assert.ok(total >= least, `only ${total} requests in ${LONGEST_MS} ms`);
+  assert.ok(pods > 4, 'pods were replaced');
+}
+
+const timeout = LONGEST_MS + 60_000;
+for (const server of Object.keys(SERVERS) as Server[]) {
+  test(`rolling updates of ${server} lose no request`, { timeout }, (t) =>
+    rollUnderLoad(t, { server, least: SERVERS[server].least }),
+  );
+}
+
+/** The agent of a node that neither the client's traffic nor the load balancer's goes through first. */
+async function bystander(): Promise<string> {
+  const client = await cluster.client.get('Pod', { namespace: 'default', name: 'client' });
+  const addresses = await runIn(cluster, 'outside', ['ip', 'neigh', 'show']);
+  const { status } = await cluster.client.get('Service', at);
+  const virtual = status!.loadBalancer!.ingress![0]!.ip!;
+  const announcer = new RegExp(`^${virtual} .* lladdr (\\S+)`, 'm').exec(addresses.stdout)?.[1];
+  for (const name of ['node-1', 'node-2', 'node-3']) {
+    if (name === client.spec.nodeName) continue;
+    const links = await runIn(cluster, name, ['ip', 'link', 'show']);
+    if (announcer && !links.stdout.includes(announcer)) return `${name}-agent`;
+  }
+  throw new Error(`no bystander: ${virtual} is at ${announcer}`);
+}
+
+const STANDSTILL_MS = 3_000;
+for (const [who, name] of [
+  ['the API server', async () => 'server'],
+  ['an agent', bystander],
+] as const) {
+  test(`rolling updates lose no request while ${who} stands still`, { timeout }, async (t) => {
+    const during = async (update: number) => {
+      await sleep(250 + 125 * update);
+      const pid = cluster.processes.find((one) => one.name === stopped)!.pid!;
+      process.kill(pid, 'SIGSTOP');
+      await sleep(STANDSTILL_MS);
+      process.kill(pid, 'SIGCONT');
+    };
+    const stopped = await name();
+    await rollUnderLoad(t, { server: 'a server that ends at once', least: 4_000, during });
   });
 }

@@ -55,14 +55,35 @@ for (const address of ADDRESSES) {
       assert.equal(server.waiting, 0);
       end.abort();
       assert.equal(await client.waitFor(address, 9, 5000), 'synced', 'known already');
-      assert.equal(await client.waitFor(address, 10, 5000), 'silent');
+      assert.equal(await client.waitFor(address, 10, 700), 'late', 'it has answered before');
       client.keepOnly(new Set());
-      assert.equal(await client.waitFor(address, 9, 5000), 'silent', 'forgotten');
+      for (const when of ['forgotten', 'again']) assert.equal(await client.waitFor(address, 9, 9000), 'silent', when);
     } finally {
       end.abort();
     }
   });
 }
+
+test('an agent that stood still is waited for, once it has answered', { skip }, async () => {
+  const { a, b } = pair('still');
+  using client = new SyncClient({ port: PORT, ns: a });
+  const start = async () => {
+    const end = new AbortController();
+    const server = new SyncServer({ addresses: ADDRESSES, port: PORT, ns: b, log: silentLogger });
+    await server.start(end.signal);
+    return { server, end };
+  };
+  const first = await start();
+  first.server.advance(1);
+  assert.equal(await client.waitFor(ADDRESSES[0]!, 1, 5000), 'synced');
+  first.end.abort();
+  const wait = client.waitFor(ADDRESSES[0]!, 2, 9000);
+  await new Promise((resolve) => setTimeout(resolve, 2500));
+  const second = await start();
+  second.server.advance(2);
+  assert.equal(await wait, 'synced');
+  second.end.abort();
+});
 
 test('a node that answers but does not follow is late', {
   skip,

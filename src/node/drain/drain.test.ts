@@ -36,8 +36,9 @@ async function lab() {
   const client = new FakeClient();
   const clock = new FakeClock();
   const end = new AbortController();
-  const informer = <K extends 'EndpointSlice' | 'Node'>(kind: K) => new Informer(kind, { client, log: silentLogger });
-  const [slices, nodes] = [informer('EndpointSlice'), informer('Node')];
+  const informer = <K extends 'EndpointSlice' | 'Node' | 'Service'>(kind: K) =>
+    new Informer(kind, { client, log: silentLogger });
+  const [slices, nodes, services] = [informer('EndpointSlice'), informer('Node'), informer('Service')];
   for (const [i, ready] of ['True', 'True', 'Unknown'].entries()) {
     const status = {
       conditions: [{ type: 'Ready', status: ready }],
@@ -51,8 +52,8 @@ async function lab() {
     waitFor: (address: string, version: number, timeoutMs: number) =>
       new Promise<SyncOutcome>((answer) => asked.push({ address, version, timeoutMs, answer })),
   };
-  const drain = endpointDrain({ slices, nodes, sync, log: silentLogger, clock });
-  await Promise.all([slices.start(end.signal), nodes.start(end.signal)]);
+  const drain = endpointDrain({ services, slices, nodes, sync, log: silentLogger, clock });
+  await Promise.all([services, slices, nodes].map((one) => one.start(end.signal)));
   const begin = (one = pod) => {
     const state = { done: false };
     void drain(one).then(() => {
@@ -65,9 +66,9 @@ async function lab() {
     await clock.advance(ms);
     await new Promise((resolve) => setImmediate(resolve));
   };
-  const offer = (conditions: object) =>
+  const offer = (conditions: object, managedBy = 'endpointslice-controller.k8s.io') =>
     client.create('EndpointSlice', {
-      metadata: { name: 's', namespace: 'default' },
+      metadata: { name: 's', namespace: 'default', labels: { 'endpointslice.kubernetes.io/managed-by': managedBy } },
       addressType: 'IPv4',
       endpoints: [endpoint(conditions)],
     });
@@ -96,7 +97,7 @@ test('first the slices, then every Ready node with their version, then a moment'
   await offer({ ready: true });
   await pass(0);
   const state = begin();
-  await pass(500);
+  await pass(5000);
   assert.equal(asked.length, 0, 'still offered');
   const changed = await change({ ready: false, serving: true, terminating: true });
   await pass(20);
@@ -104,8 +105,8 @@ test('first the slices, then every Ready node with their version, then a moment'
   assert.deepEqual(
     asked.map((one) => [one.address, one.version, one.timeoutMs]),
     [
-      ['172.18.0.0', version, 10_000],
-      ['172.18.0.1', version, 10_000],
+      ['172.18.0.0', version, 9_995],
+      ['172.18.0.1', version, 9_995],
     ],
   );
   asked[0]!.answer('synced');
@@ -134,14 +135,72 @@ test('a silent node gets a fixed time; the wait is a share of the grace period',
   end.abort();
 });
 
-test('slices that never follow do not hold a pod for ever', async () => {
-  const { begin, pass, offer, asked, end } = await lab();
-  await offer({ ready: true });
+test('a slice from before the pod was ready is waited for: it says nothing of its end', async () => {
+  const { begin, pass, offer, change, asked, end } = await lab();
+  await offer({ ready: false, serving: false, terminating: false });
   await pass(0);
-  const state = begin();
-  await pass(2100);
-  for (const one of asked) one.answer('synced');
-  await pass(200);
-  assert.equal(state.done, true);
+  begin();
+  await pass(3000);
+  assert.equal(asked.length, 0);
+  await change({ ready: true, serving: true, terminating: false });
+  await pass(3000);
+  assert.equal(asked.length, 0);
+  await change({ ready: false, serving: false, terminating: true });
+  await pass(20);
+  assert.equal(asked.length, 2);
   end.abort();
 });
+
+test('a pod that leaves a slice: the nodes are asked for the version without it', async () => {
+  const { client, begin, pass, offer, asked, end } = await lab();
+  await offer({ ready: true });
+  await pass(0);
+  begin();
+  await pass(100);
+  const slice = await client.get('EndpointSlice', { namespace: 'default', name: 's' });
+  const { metadata } = await client.update('EndpointSlice', { ...slice, endpoints: [] });
+  await pass(20);
+  assert.deepEqual(
+    asked.map(({ version }) => version),
+    [Number(metadata.resourceVersion), Number(metadata.resourceVersion)],
+  );
+  end.abort();
+});
+
+test('a ready pod that a Service selects waits for slices that are not there yet', async () => {
+  const { client, begin, pass, offer, asked, end } = await lab();
+  const selector = { app: 'a' };
+  await client.create('Service', { metadata: { name: 'a', namespace: 'default' }, spec: { selector } });
+  await pass(0);
+  const status = { conditions: [{ type: 'Ready', status: 'True' }] };
+  const served = { ...pod, metadata: { ...pod.metadata, labels: { app: 'a', tier: 'b' } }, status } as Pod;
+  const [never, other, state] = [begin({ ...served, status: {} }), begin({ ...pod, status } as Pod), begin(served)];
+  await pass(1000);
+  assert.deepEqual([never.done, other.done, state.done], [true, true, false]);
+  await offer({ ready: false, terminating: true });
+  await pass(20);
+  assert.equal(asked.length, 2);
+  const late = begin({ ...served, metadata: { ...served.metadata, uid: 'other' } });
+  await pass(2010);
+  assert.equal(late.done, true, 'not for long');
+  end.abort();
+});
+
+for (const [who, managedBy, limitMs] of [
+  ['their controller', 'endpointslice-controller.k8s.io', 15_000],
+  ['somebody else', 'me', 2_000],
+] as const) {
+  test(`slices of ${who} that never follow do not hold a pod for ever`, async () => {
+    const { begin, pass, offer, asked, end } = await lab();
+    await offer({ ready: true }, managedBy);
+    await pass(0);
+    const state = begin();
+    await pass(limitMs - 100);
+    assert.equal(asked.length, 0);
+    await pass(150);
+    for (const one of asked) one.answer('synced');
+    await pass(200);
+    assert.equal(state.done, true);
+    end.abort();
+  });
+}

@@ -1,19 +1,22 @@
 /**
  * Lets a pod that is about to stop finish what Services send it. Its containers are told to end only when
  *
- *     1. no EndpointSlice offers it any more            (the API server has the slice, with some resourceVersion)
+ *     1. every EndpointSlice says that it is ending     (the API server has the slice, with some resourceVersion)
  *     2. every Ready node has that slice in its rules   (asked of the nodes' agents: sync-client.ts)
  *     3. connections of the last moment had a moment    (LINGER_MS)
  *
- * A node whose agent does not answer is not waited for, beyond a fixed time in which a healthy one would have followed.
+ * An API server or an agent that stands still for a while is waited for, as long as half of the grace period allows. Only
+ * a node that has never answered is not, beyond a short time in which a healthy one would have followed.
  */
 import { type Clock, systemClock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Informer } from '../../kube/informer.ts';
-import type { EndpointSlice, Node, Pod, SliceEndpoint } from '../../kube/types.ts';
+import { keyOf } from '../../kube/names.ts';
+import type { EndpointSlice, Node, Pod, Service, SliceEndpoint } from '../../kube/types.ts';
 import type { SyncClient } from './sync-client.ts';
 
 export interface EndpointDrainOptions {
+  readonly services: Informer<'Service'>;
   readonly slices: Informer<'EndpointSlice'>;
   readonly nodes: Informer<'Node'>;
   readonly sync: Pick<SyncClient, 'waitFor' | 'keepOnly'>;
@@ -21,64 +24,92 @@ export interface EndpointDrainOptions {
   readonly clock?: Clock;
 }
 
-/** Longest wait for the slices, in milliseconds: a pod must end even when their controller does not work. */
-const SLICES_MS = 2_000;
+/** The part of a pod's grace period that the slices and the nodes may take. */
+const SHARE = 0.5;
+/** Longest wait for slices that nobody may keep: written by hand, or not yet there, in milliseconds. */
+const UNKEPT_MS = 2_000;
 const LOOK_MS = 5;
-/** Longest wait for the nodes, in milliseconds, and the part of a pod's grace period that it may take. */
-const NODES_MS = 10_000;
-const NODES_SHARE = 0.5;
 /** In this time a node that cannot be asked has followed, if it is healthy, in milliseconds from the slice's change. */
 const SILENT_NODES_MS = 500;
 /** For what was on its way to the pod when the last node let go: connections to accept, requests to read. */
 const LINGER_MS = 100;
 const POD_INDEX = 'node/drain: by pod';
 const DEFAULT_GRACE_SECONDS = 30;
+const MANAGED_BY_LABEL = 'endpointslice.kubernetes.io/managed-by';
+/** Its slices follow every pod: an ending one is called terminating, or is gone from them. */
+const SLICE_CONTROLLER = 'endpointslice-controller.k8s.io';
 
 /** For `PodManager.beforeStop`: resolves when the pod's containers may be told to end. */
 export function endpointDrain(options: EndpointDrainOptions): (pod: Pod) => Promise<void> {
-  const { slices, nodes, sync, log, clock = systemClock } = options;
+  const { services, slices, nodes, sync, log, clock = systemClock } = options;
   slices.addIndex(POD_INDEX, ({ endpoints }) => (endpoints ?? []).flatMap(({ targetRef }) => targetRef?.uid ?? []));
-  const until = async (holds: () => boolean, limitMs: number) => {
-    const deadline = clock.now() + limitMs;
-    while (!holds() && clock.now() < deadline) await clock.sleep(LOOK_MS);
-  };
   return async (pod) => {
     const { uid, name, namespace, deletionGracePeriodSeconds } = pod.metadata;
     const graceMs =
       1000 * (deletionGracePeriodSeconds ?? pod.spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE_SECONDS);
-    const mentions = () => slices.byIndex(POD_INDEX, uid);
-    if (graceMs === 0 || mentions().length === 0) return;
-    let version = newest(mentions());
-    await until(() => {
-      version = Math.max(version, newest(mentions()));
-      return !mentions().some((slice) => offers(slice, uid));
-    }, SLICES_MS);
+    const expected = isServed(pod, services.list());
+    const seen = new Set<string>();
+    const mentions = () => {
+      const now = slices.byIndex(POD_INDEX, uid);
+      for (const slice of now) seen.add(keyOf(slice));
+      return now;
+    };
+    if (graceMs === 0 || (mentions().length === 0 && !expected)) return;
     const began = clock.now();
+    const deadline = began + graceMs * SHARE;
+    const unkept = Math.min(deadline, began + UNKEPT_MS);
+    /** What the slices that mention the pod still have to say until so many milliseconds. */
+    const waitsUntil = () => {
+      const now = mentions();
+      if (seen.size === 0) return expected ? unkept : 0;
+      if (now.some((slice) => isKept(slice) && !isLetGo(slice, uid))) return deadline;
+      return now.some((slice) => !isLetGo(slice, uid)) ? unkept : 0;
+    };
+    while (clock.now() < waitsUntil()) await clock.sleep(LOOK_MS);
+    if (seen.size === 0) return;
+    const version = newest([...seen].flatMap((key) => slices.get(key) ?? []));
     const addresses = [...nodes.list()].filter(isReady).flatMap(({ status }) => internalAddress(status) ?? []);
     sync.keepOnly(new Set(addresses));
-    const timeoutMs = Math.min(NODES_MS, graceMs * NODES_SHARE);
+    const asked = clock.now();
+    const timeoutMs = Math.max(SILENT_NODES_MS, deadline - asked);
     const outcomes = await Promise.all(addresses.map((address) => sync.waitFor(address, version, timeoutMs)));
     const missing = addresses.filter((_, i) => outcomes[i] !== 'synced');
     if (missing.length > 0) {
       log.info({ pod: `${namespace}/${name}`, nodes: missing }, 'ends although these nodes may still send to it');
-      await clock.sleep(Math.max(0, began + SILENT_NODES_MS - clock.now()));
+      await clock.sleep(Math.max(0, asked + SILENT_NODES_MS - clock.now()));
     }
     await clock.sleep(LINGER_MS);
   };
+}
+
+/** Whether slices can be expected to mention the pod: it was ready, and some Service selects it. */
+function isServed({ metadata, status }: Pod, services: Iterable<Service>): boolean {
+  if (!status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True')) return false;
+  const labels = new Map(Object.entries(metadata.labels ?? {}));
+  for (const { metadata: own, spec } of services) {
+    const selector = Object.entries(spec.selector ?? {});
+    if (own.namespace !== metadata.namespace || selector.length === 0 || spec.type === 'ExternalName') continue;
+    if (selector.every(([key, value]) => labels.get(key) === value)) return true;
+  }
+  return false;
 }
 
 function newest(slices: readonly EndpointSlice[]): number {
   return Math.max(0, ...slices.map(({ metadata }) => Number(metadata.resourceVersion) || 0));
 }
 
-/** Whether new connections may be sent to the pod by this slice. */
-function offers({ endpoints }: EndpointSlice, uid: string): boolean {
-  return (endpoints ?? []).some((endpoint) => endpoint.targetRef?.uid === uid && isOffered(endpoint));
+function isKept({ metadata }: EndpointSlice): boolean {
+  return metadata.labels?.[MANAGED_BY_LABEL] === SLICE_CONTROLLER;
 }
 
-/** A terminating endpoint that is called ready all the same (publishNotReadyAddresses) stays so to its end. */
-function isOffered({ conditions }: SliceEndpoint): boolean {
-  return conditions?.ready !== false && conditions?.terminating !== true;
+/**
+ * Whether the slice knows of the pod's end. One that is kept says so: that it calls the pod not ready may be from before it
+ * was. A terminating endpoint that is called ready all the same (publishNotReadyAddresses) stays so to its end.
+ */
+function isLetGo(slice: EndpointSlice, uid: string): boolean {
+  const isEnding = ({ conditions }: SliceEndpoint) =>
+    conditions?.terminating === true || (conditions?.ready === false && !isKept(slice));
+  return (slice.endpoints ?? []).every((endpoint) => endpoint.targetRef?.uid !== uid || isEnding(endpoint));
 }
 
 function isReady({ status }: Node): boolean {

@@ -16,11 +16,14 @@ export interface SyncClientOptions {
   readonly clock?: Clock;
 }
 
-/** synced: its rules are as new; silent: it never answered; late: it answers, but is not there yet. */
+/** synced: its rules are as new; silent: it has never answered anything; late: it does, but is not there yet. */
 export type SyncOutcome = 'synced' | 'silent' | 'late';
 
-/** A node that has said nothing for so long after the first of these questions is silent, in milliseconds. */
-const SILENT_MS = 400;
+/**
+ * A node that has never said anything is silent after so many milliseconds: the first time it may only be slow, later on
+ * nobody is likely to be there. One that has answered before is waited for: an agent that starts anew, or is held up.
+ */
+const SILENT_MS = { first: 2_000, again: 400 } as const;
 /** Pauses between two questions, in milliseconds; the last one repeats. Datagrams can be lost. */
 const PAUSES_MS = [30, 70, 150, 300, 1000] as const;
 
@@ -33,7 +36,6 @@ interface Question {
   readonly done: (outcome: SyncOutcome) => void;
   readonly promise: Promise<SyncOutcome>;
   attempts: number;
-  answered: boolean;
   timer?: Timer;
 }
 
@@ -45,6 +47,8 @@ export class SyncClient implements Disposable {
   readonly #byTarget = new Map<string, Question>();
   /** The newest version that a node said it has, by address. */
   readonly #known = new Map<string, number>();
+  /** Addresses that have never answered. */
+  readonly #silent = new Set<string>();
   readonly #datagram = Buffer.alloc(DATAGRAM_BYTES);
 
   constructor(options: SyncClientOptions) {
@@ -69,7 +73,6 @@ export class SyncClient implements Disposable {
       done: resolve,
       promise,
       attempts: 0,
-      answered: false,
     };
     this.#byNonce.set(question.nonce, question);
     this.#byTarget.set(target, question);
@@ -79,8 +82,15 @@ export class SyncClient implements Disposable {
 
   #ask(question: Question): void {
     const now = this.#clock.now();
-    const end = question.answered ? question.deadline : Math.min(question.deadline, question.began + SILENT_MS);
-    if (now >= end) return this.#end(question, question.answered ? 'late' : 'silent');
+    const { address, began, deadline } = question;
+    const answers = this.#known.has(address);
+    const end = answers
+      ? deadline
+      : Math.min(deadline, began + SILENT_MS[this.#silent.has(address) ? 'again' : 'first']);
+    if (now >= end) {
+      if (!answers) this.#silent.add(address);
+      return this.#end(question, answers ? 'late' : 'silent');
+    }
     const pause = PAUSES_MS[Math.min(question.attempts++, PAUSES_MS.length - 1)]!;
     question.timer = this.#clock.after(Math.min(pause, end - now), () => this.#ask(question));
     encodeDatagram({ kind: 'question', nonce: question.nonce, version: question.version }, this.#datagram);
@@ -103,7 +113,7 @@ export class SyncClient implements Disposable {
     const answer = decodeDatagram(packet, length);
     const question = answer?.kind === 'answer' ? this.#byNonce.get(answer.nonce) : undefined;
     if (!answer || !question) return 0;
-    question.answered = true;
+    this.#silent.delete(question.address);
     if (answer.version > (this.#known.get(question.address) ?? -1)) this.#known.set(question.address, answer.version);
     if (answer.version >= question.version) this.#end(question, 'synced');
     return 0;
@@ -119,6 +129,7 @@ export class SyncClient implements Disposable {
   /** Forgets what nodes said that are none of these any more: an address may come back with older rules. */
   keepOnly(addresses: ReadonlySet<string>): void {
     for (const address of this.#known.keys()) if (!addresses.has(address)) this.#known.delete(address);
+    for (const address of this.#silent) if (!addresses.has(address)) this.#silent.delete(address);
   }
 
   close(): void {
