@@ -12,7 +12,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { silentLogger } from '../../src/base/log.ts';
-import { giveIdleMemoryBack } from '../../src/cmd/idle-memory.ts';
+import { giveIdleMemoryBack, SETTLED_MS } from '../../src/cmd/idle-memory.ts';
 import type { ListOptions, ObjectList, WatchOptions } from '../../src/kube/client.ts';
 import { compactObject } from '../../src/kube/compact.ts';
 import { FakeClient } from '../../src/kube/fake-client.ts';
@@ -216,7 +216,7 @@ async function measure(folder: string): Promise<object> {
   const loadMs = performance.now() - began;
   const peak = process.resourceUsage().maxRSS * 1024;
   giveIdleMemoryBack(signal);
-  await sleep(3000);
+  await sleep(SETTLED_MS + 1000);
   const { rss, heapUsed } = process.memoryUsage();
   const changeMs: number[] = [];
   for (let i = 1; i <= CHANGES; i++) changeMs.push(await timeChange(client, informers.slices, controller, i));

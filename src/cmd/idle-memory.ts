@@ -8,7 +8,7 @@ import { runInNewContext } from 'node:vm';
 import { trimMalloc } from '../linux/malloc.ts';
 
 /** After the start, in milliseconds: by then everything has been listed once, and nftables' contexts are freed. */
-const SETTLED_MS = 8_000;
+export const SETTLED_MS = 8_000;
 const CHECK_MS = 15_000;
 /** Share of one core below which a process counts as idle. */
 const IDLE_SHARE = 0.03;
