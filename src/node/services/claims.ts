@@ -7,15 +7,22 @@ import { type Frontend, frontendKey, type Problem, type ServiceModel } from './m
 
 interface Claimant {
   readonly model: ServiceModel;
-  readonly frontends: ReadonlyMap<string, Frontend>;
+  /** The keys of its frontends. */
+  readonly ids: readonly string[];
 }
 
-const NO_FRONTENDS: ReadonlyMap<string, Frontend> = new Map();
+interface Claim {
+  /** Whose it is. */
+  readonly key: string;
+  readonly frontend: Frontend;
+}
+
+const NO_CONFLICTS: readonly { readonly frontend: string; readonly owner: string }[] = [];
 
 export class Claims {
   readonly #claimants = new Map<string, Claimant>();
-  /** The key of the only claimant, as nearly always, or a set of keys. */
-  readonly #byFrontend = new Map<string, string | Set<string>>();
+  /** The only claim, as nearly always, or several. */
+  readonly #byFrontend = new Map<string, Claim | readonly Claim[]>();
 
   /** Services (and pods with host ports) that are known. */
   get size(): number {
@@ -33,48 +40,48 @@ export class Claims {
 
   /** Puts or removes what one Service asks for; every frontend that may have changed is added to `dirty`. */
   set(key: string, model: ServiceModel | undefined, dirty: Set<string>): void {
-    const before = this.#claimants.get(key)?.frontends ?? NO_FRONTENDS;
-    const frontends = model ? new Map(model.frontends.map((each) => [frontendKey(each), each])) : NO_FRONTENDS;
-    for (const id of before.keys()) {
+    for (const id of this.#claimants.get(key)?.ids ?? []) {
       dirty.add(id);
-      if (!frontends.has(id)) this.#withdraw(id, key);
+      this.#withdraw(id, key);
     }
-    for (const id of frontends.keys()) {
-      dirty.add(id);
-      if (!before.has(id)) this.#enter(id, key);
+    if (!model) {
+      this.#claimants.delete(key);
+      return;
     }
-    if (model) this.#claimants.set(key, { model, frontends });
-    else this.#claimants.delete(key);
+    const ids = model.frontends.map(frontendKey);
+    for (let i = 0; i < ids.length; i++) {
+      dirty.add(ids[i]!);
+      this.#enter(ids[i]!, { key, frontend: model.frontends[i]! });
+    }
+    this.#claimants.set(key, { model, ids });
   }
 
-  #enter(id: string, key: string): void {
+  #enter(id: string, claim: Claim): void {
     const known = this.#byFrontend.get(id);
-    if (known === undefined) this.#byFrontend.set(id, key);
-    else if (typeof known === 'string') this.#byFrontend.set(id, new Set([known, key]));
-    else known.add(key);
+    this.#byFrontend.set(id, known === undefined ? claim : [...claimsOf(known), claim]);
   }
 
   #withdraw(id: string, key: string): void {
-    const known = this.#byFrontend.get(id);
-    if (known === key) this.#byFrontend.delete(id);
-    else if (known instanceof Set) {
-      known.delete(key);
-      if (known.size === 1) this.#byFrontend.set(id, [...known][0]!);
-    }
+    const others = claimsOf(this.#byFrontend.get(id)!).filter((claim) => claim.key !== key);
+    if (others.length === 0) this.#byFrontend.delete(id);
+    else this.#byFrontend.set(id, others.length === 1 ? others[0]! : others);
   }
 
   /** The frontend of whoever owns the address and port, if anybody does. */
   winner(id: string): Frontend | undefined {
-    const owner = this.ownerOf(id);
-    return owner === undefined ? undefined : this.#claimants.get(owner)?.frontends.get(id);
+    return this.#best(id)?.frontend;
   }
 
   /** The key of the Service that owns a frontend. */
   ownerOf(id: string): string | undefined {
+    return this.#best(id)?.key;
+  }
+
+  #best(id: string): Claim | undefined {
     const known = this.#byFrontend.get(id);
-    if (!(known instanceof Set)) return known;
-    const claim = (key: string) => this.#claimants.get(key)!.model.claim;
-    return [...known].reduce((best, key) => (claim(key) < claim(best) ? key : best));
+    if (!isSeveral(known)) return known;
+    const claim = ({ key }: Claim) => this.#claimants.get(key)!.model.claim;
+    return known.reduce((best, other) => (claim(other) < claim(best) ? other : best));
   }
 
   /** What is to be told of a Service whose frontends somebody else owns. */
@@ -87,15 +94,23 @@ export class Claims {
   }
 
   /** The frontends of a Service that somebody else owns. */
-  conflictsOf(key: string): readonly { readonly frontend: string; readonly owner: string }[] {
-    const conflicts = [];
-    for (const id of this.#claimants.get(key)?.frontends.keys() ?? []) {
-      if (typeof this.#byFrontend.get(id) === 'string') continue;
-      const owner = this.ownerOf(id);
-      if (owner !== undefined && owner !== key) conflicts.push({ frontend: id, owner });
+  conflictsOf(key: string): typeof NO_CONFLICTS {
+    let conflicts = NO_CONFLICTS;
+    for (const id of this.#claimants.get(key)?.ids ?? []) {
+      if (!isSeveral(this.#byFrontend.get(id))) continue;
+      const owner = this.ownerOf(id)!;
+      if (owner !== key) conflicts = [...conflicts, { frontend: id, owner }];
     }
     return conflicts;
   }
+}
+
+function isSeveral(known: Claim | readonly Claim[] | undefined): known is readonly Claim[] {
+  return Array.isArray(known);
+}
+
+function claimsOf(known: Claim | readonly Claim[]): readonly Claim[] {
+  return isSeveral(known) ? known : [known];
 }
 
 /** Something to be told of a Service, or of a pod with host ports. */

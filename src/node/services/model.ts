@@ -111,14 +111,15 @@ const PROTOCOLS: { readonly [name: string]: Protocol | undefined } = { TCP: 'tcp
 /** Builds the model of one Service. Never throws: what cannot be used is left out and told in `problems`. */
 export function buildService(service: Service, slices: readonly EndpointSlice[], node: NodeView): ServiceModel {
   const problems: Problem[] = [];
-  const frontends = new Map<string, Frontend>();
+  const frontends: Frontend[] = [];
   const { creationTimestamp } = service.metadata;
   const key = keyOf(service);
-  const base = { key, claim: `0 ${creationTimestamp ?? ''} ${key}`, problems };
-  if (!isProxied(service)) return { ...base, frontends: [] };
+  const claim = `0 ${creationTimestamp ?? ''} ${key}`;
+  if (!isProxied(service)) return { key, claim, problems, frontends };
   const parsed = slices.map((slice) => parseSlice(slice, node.name));
   for (const { problem } of parsed) if (problem) problems.push(problem);
   const policies = policiesOf(service);
+  const families = familiesOf(service);
   let health: ServiceModel['health'];
   for (const port of service.spec.ports ?? []) {
     const protocol = PROTOCOLS[port.protocol ?? 'TCP'];
@@ -126,17 +127,25 @@ export function buildService(service: Service, slices: readonly EndpointSlice[],
       problems.push(unsupported(service, port));
       continue;
     }
-    for (const family of familiesOf(service)) {
-      const endpoints = mergeEndpoints(parsed, family, `${port.name ?? ''}/${port.protocol ?? 'TCP'}`);
-      const pools = choosePools(endpoints, policies, node);
+    const portId = `${port.name ?? ''}/${port.protocol ?? 'TCP'}`;
+    for (const family of families) {
+      const pools = choosePools(mergeEndpoints(parsed, family, portId), policies, node);
       health = widerHealth(health, service, pools);
-      for (const frontend of portFrontends({ service, port, protocol, family, pools, policies, node, problems })) {
-        const id = frontendKey(frontend);
-        if (!frontends.has(id)) frontends.set(id, frontend);
-      }
+      addFrontends({ service, port, protocol, family, pools, policies, node, problems }, frontends);
     }
   }
-  return { ...base, frontends: [...frontends.values()], health };
+  return { key, claim, problems, frontends: withoutDuplicates(frontends), health };
+}
+
+/** Each address and port once: the first that asked for it has it. */
+function withoutDuplicates(frontends: readonly Frontend[]): readonly Frontend[] {
+  if (frontends.length < 2) return frontends;
+  const first = new Map<string, Frontend>();
+  for (const frontend of frontends) {
+    const id = frontendKey(frontend);
+    if (!first.has(id)) first.set(id, frontend);
+  }
+  return [...first.values()];
 }
 
 function isProxied(service: Service): boolean {
@@ -174,16 +183,32 @@ function unsupported(service: Service, port: ServicePort): Problem {
 
 /** The families of a Service, from its ClusterIPs, or from ipFamilies while those are not allocated yet. */
 function familiesOf(service: Service): readonly Family[] {
-  const addresses = clusterIpsOf(service).flatMap((text) => canonicalIp(text) ?? []);
-  if (addresses.length > 0) return [...new Set(addresses.map(familyOfCanonical))];
-  const named = (service.spec.ipFamilies ?? ['IPv4']).map((name): Family => (name === 'IPv6' ? 6 : 4));
-  return [...new Set(named)];
+  let families: readonly Family[] = NO_FAMILIES;
+  for (const text of clusterIpsOf(service)) {
+    const address = canonicalIp(text);
+    if (address) families = withFamily(families, familyOfCanonical(address));
+  }
+  if (families.length > 0) return families;
+  for (const name of service.spec.ipFamilies ?? ['IPv4']) families = withFamily(families, name === 'IPv6' ? 6 : 4);
+  return families;
+}
+
+/** The lists that there are, so that ten thousand Services need no lists of their own. */
+const NO_FAMILIES: readonly Family[] = [];
+const ONLY: Readonly<Record<Family, readonly Family[]>> = { 4: [4], 6: [6] };
+
+function withFamily(families: readonly Family[], family: Family): readonly Family[] {
+  if (families.length === 0) return ONLY[family];
+  return families.includes(family) ? families : [...families, family];
 }
 
 function clusterIpsOf(service: Service): readonly string[] {
   const { clusterIPs, clusterIP } = service.spec;
-  return (clusterIPs?.length ? clusterIPs : [clusterIP ?? '']).filter((ip) => ip !== '' && ip !== 'None');
+  if (clusterIPs?.length) return clusterIPs.filter((ip) => ip !== '' && ip !== 'None');
+  return clusterIP && clusterIP !== 'None' ? [clusterIP] : [];
 }
+
+const NO_ENDPOINTS: readonly SliceEndpoint[] = [];
 
 /** One list from all slices of a family, without duplicates: of two that say different things the readier one counts. */
 function mergeEndpoints(
@@ -191,18 +216,27 @@ function mergeEndpoints(
   family: Family,
   port: string,
 ): readonly SliceEndpoint[] {
-  const lists = slices.filter((slice) => slice.family === family).map((slice) => slice.ports.get(port) ?? []);
-  const used = lists.filter((list) => list.length > 0);
-  if (used.length <= 1) return used[0] ?? [];
-  const merged = new Map<string, SliceEndpoint>();
-  for (const list of used) {
-    for (const endpoint of list) {
-      const id = endpointText(endpoint);
-      const other = merged.get(id);
-      if (!other || readiness(endpoint) > readiness(other)) merged.set(id, endpoint);
+  let only = NO_ENDPOINTS;
+  let merged: Map<string, SliceEndpoint> | undefined;
+  const put = (endpoint: SliceEndpoint) => {
+    const id = endpointText(endpoint);
+    const other = merged!.get(id);
+    if (!other || readiness(endpoint) > readiness(other)) merged!.set(id, endpoint);
+  };
+  for (const slice of slices) {
+    const list = slice.family === family ? slice.ports.get(port) : undefined;
+    if (!list || list.length === 0) continue;
+    if (only.length === 0) {
+      only = list;
+      continue;
     }
+    if (!merged) {
+      merged = new Map();
+      only.forEach(put);
+    }
+    list.forEach(put);
   }
-  return [...merged.values()];
+  return merged ? [...merged.values()] : only;
 }
 
 interface PortContext {
@@ -216,28 +250,48 @@ interface PortContext {
   readonly problems: Problem[];
 }
 
-function* portFrontends(context: PortContext): Generator<Frontend> {
+/** Adds all that one port of a Service is reached by in one family. */
+function addFrontends(context: PortContext, frontends: Frontend[]): void {
   const { service, port, protocol, family, node } = context;
+  const { type, externalIPs } = service.spec;
   const affinitySeconds = affinityOf(service);
   const servicePort = port.name ? `${keyOf(service)}:${port.name}` : keyOf(service);
-  const common = { family, protocol, affinitySeconds, servicePort };
+  const add = (
+    address: IpAddress,
+    number: number,
+    role: FrontendRole,
+    to: Targets,
+    sourceRanges?: readonly string[],
+  ) => {
+    const { inside, outside, masquerade } = to;
+    frontends.push({
+      family,
+      address,
+      protocol,
+      port: number,
+      role,
+      servicePort,
+      inside,
+      outside,
+      masquerade,
+      affinitySeconds,
+      sourceRanges,
+    });
+  };
   const internal = internalTargets(context);
+  eachAddress(context, 'clusterIPs', clusterIpsOf(service), (address) =>
+    add(address, port.port, 'clusterIP', internal),
+  );
+  if (!context.policies.external) return;
   const external = externalTargets(context);
-  for (const address of validAddresses(context, 'clusterIPs', clusterIpsOf(service)))
-    yield { ...common, address, port: port.port, role: 'clusterIP', ...internal };
-  for (const address of validAddresses(context, 'externalIPs', service.spec.externalIPs ?? []))
-    yield { ...common, address, port: port.port, role: 'externalIP', ...external };
-  if (service.spec.type === 'LoadBalancer') {
-    for (const address of validAddresses(context, 'loadBalancer.ingress', virtualIngress(service))) {
-      const sourceRanges = sourceRangesOf(context, address);
-      const role = 'loadBalancer' as const;
-      yield { ...common, address, port: port.port, role, sourceRanges, ...external };
-    }
-  }
-  if (!port.nodePort || (service.spec.type !== 'NodePort' && service.spec.type !== 'LoadBalancer')) return;
+  eachAddress(context, 'externalIPs', externalIPs ?? [], (address) => add(address, port.port, 'externalIP', external));
+  if (type === 'LoadBalancer')
+    eachAddress(context, 'loadBalancer.ingress', virtualIngress(service), (address) =>
+      add(address, port.port, 'loadBalancer', external, sourceRangesOf(context, address)),
+    );
+  if (!port.nodePort || (type !== 'NodePort' && type !== 'LoadBalancer')) return;
   for (const address of node.nodePortAddresses)
-    if (familyOfCanonical(address) === family)
-      yield { ...common, address, port: port.nodePort, role: 'nodePort', ...external };
+    if (familyOfCanonical(address) === family) add(address, port.nodePort, 'nodePort', external);
 }
 
 function affinityOf(service: Service): number | undefined {
@@ -264,11 +318,16 @@ function externalTargets({ pools, policies }: PortContext): Targets {
 }
 
 /** Addresses of the context's family in canonical text; what is no address at all is told once, for its first family. */
-function* validAddresses(context: PortContext, field: string, texts: readonly string[]): Generator<IpAddress> {
+function eachAddress(
+  context: PortContext,
+  field: string,
+  texts: readonly string[],
+  use: (address: IpAddress) => void,
+): void {
   for (const text of texts) {
     const address = canonicalIp(text);
     if (address) {
-      if (familyOfCanonical(address) === context.family) yield address;
+      if (familyOfCanonical(address) === context.family) use(address);
     } else if (!context.problems.some(({ message }) => message.startsWith(`${field}: `) && message.includes(text))) {
       const { namespace, name } = context.service.metadata;
       const message = `${field}: ${JSON.stringify(text).slice(0, 80)} is not an IP address`;

@@ -19,26 +19,41 @@ export interface Pools {
 const byAddress = (a: SliceEndpoint, b: SliceEndpoint): number =>
   a.address < b.address ? -1 : a.address > b.address ? 1 : a.port - b.port;
 
+const isLocal = (endpoint: SliceEndpoint): boolean => endpoint.local;
 const isReady = (endpoint: SliceEndpoint): boolean => endpoint.ready;
 /** Shutting down, but still answering: used when nothing is ready any more. */
 const isDraining = (endpoint: SliceEndpoint): boolean => endpoint.serving && endpoint.terminating && !endpoint.ready;
 
+const NONE: readonly SliceEndpoint[] = [];
+
 /** The ready ones, or else those that drain. */
 function available(endpoints: readonly SliceEndpoint[]): readonly SliceEndpoint[] {
-  const ready = endpoints.filter(isReady);
-  return ready.length > 0 ? ready : endpoints.filter(isDraining);
+  const ready = only(endpoints, isReady);
+  return ready.length > 0 ? ready : only(endpoints, isDraining);
+}
+
+/** Those that hold; the list itself where all do, as mostly. */
+function only(endpoints: readonly SliceEndpoint[], holds: (endpoint: SliceEndpoint) => boolean) {
+  if (endpoints.every(holds)) return endpoints;
+  return endpoints.some(holds) ? endpoints.filter(holds) : NONE;
+}
+
+function inOrder(endpoints: readonly SliceEndpoint[]): readonly SliceEndpoint[] {
+  for (let i = 1; i < endpoints.length; i++)
+    if (byAddress(endpoints[i - 1]!, endpoints[i]!) > 0) return endpoints.toSorted(byAddress);
+  return endpoints;
 }
 
 /** Sorts endpoints into pools; every pool is ordered by address and port. */
 export function choosePools(endpoints: readonly SliceEndpoint[], policies: Policies, node: NodeView): Pools {
-  const sorted = [...endpoints].sort(byAddress);
+  const sorted = inOrder(endpoints);
   const usable = available(sorted);
-  const own = sorted.filter((endpoint) => endpoint.local);
+  const own = only(sorted, isLocal);
   const usesCluster = !policies.internalLocal || policies.external;
   return {
-    cluster: usesCluster ? nearest(usable, node) : [],
+    cluster: usesCluster ? nearest(usable, node) : NONE,
     local: available(own),
-    localReady: own.filter(isReady),
+    localReady: only(own, isReady),
     any: usable.length > 0,
   };
 }

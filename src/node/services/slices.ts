@@ -30,6 +30,8 @@ type SliceItem = EndpointSlice['endpoints'][number];
 /** Hints by node came after the 1.30 types (KEP-3015). */
 type Hints = { forZones?: { name: string }[]; forNodes?: { name: string }[] };
 
+const NO_PORTS: ParsedSlice['ports'] = new Map();
+
 const cache = new WeakMap<EndpointSlice, { readonly nodeName: string; readonly parsed: ParsedSlice }>();
 
 /** Reads a slice as the node sees it. Objects of an informer are never mutated, so the answer is remembered by object. */
@@ -43,7 +45,7 @@ export function parseSlice(slice: EndpointSlice, nodeName: string): ParsedSlice 
 
 function readSlice(slice: EndpointSlice, nodeName: string): ParsedSlice {
   const family = slice.addressType === 'IPv4' ? 4 : slice.addressType === 'IPv6' ? 6 : undefined;
-  if (!family) return { family, ports: new Map(), problem: undefined };
+  if (!family) return { family, ports: NO_PORTS, problem: undefined };
   const complaints = new Complaints();
   const hosts = readHosts(slice, family, nodeName, complaints);
   const ports = new Map<string, readonly SliceEndpoint[]>();
@@ -71,7 +73,8 @@ function endpointAt(host: Host, port: number): SliceEndpoint {
 }
 
 function readHosts(slice: EndpointSlice, family: Family, nodeName: string, complaints: Complaints): readonly Host[] {
-  const hosts = new Map<IpAddress, Host>();
+  const hosts: Host[] = [];
+  let places: Map<IpAddress, number> | undefined;
   for (const item of slice.endpoints ?? []) {
     const text = item.addresses?.[0];
     const address = usableAddress(text, family);
@@ -80,12 +83,21 @@ function readHosts(slice: EndpointSlice, family: Family, nodeName: string, compl
       continue;
     }
     const host = readHost(item, address.value, nodeName);
-    const known = hosts.get(address.value);
-    if (known) complaints.add('duplicate', text);
-    if (!known || readiness(host) > readiness(known)) hosts.set(address.value, host);
+    const place = places ? places.get(host.address) : hosts.findIndex((known) => known.address === host.address);
+    if (place === undefined || place === -1) {
+      hosts.push(host);
+      if (hosts.length > FEW) places ??= new Map(hosts.map((each, i) => [each.address, i]));
+      places?.set(host.address, hosts.length - 1);
+      continue;
+    }
+    complaints.add('duplicate', text);
+    if (readiness(host) > readiness(hosts[place]!)) hosts[place] = host;
   }
-  return [...hosts.values()];
+  return hosts;
 }
+
+/** So many are looked through one by one: most slices have a handful of endpoints, and a map takes more than they do. */
+const FEW = 8;
 
 /** Of two endpoints with one address the readier one counts; of equal ones, the one that is known to be here. */
 export function readiness(host: Omit<SliceEndpoint, 'address' | 'port'>): number {

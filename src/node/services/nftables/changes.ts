@@ -7,21 +7,20 @@
  * kept in `Leftovers` and goes with the next transaction, or a few milliseconds later by itself.
  */
 
-import type { EndpointText } from '../model.ts';
-import { type Frontend, frontendKey } from '../model.ts';
-import { chainOfCode, chainOfCount } from './chains.ts';
+import type { EndpointText, Frontend } from '../model.ts';
+import { chainOfCount } from './chains.ts';
 import type { ElementChanges, TableState } from './element-changes.ts';
 import { endpointIds, NO_ENDPOINTS, type Placement } from './placement.ts';
 import { CODE_MASK, type ElementMap, insideCode, LOCAL_SLOT, outsideCode } from './schema.ts';
 
-/** Writes the way from one placement of a frontend to the next (either may be absent) into the changes. */
+/** Writes the way from one placement of a frontend, by its key, to the next (either may be absent) into the changes. */
 export function changeFrontend(
+  key: string,
   before: Placement | undefined,
   after: Placement | undefined,
   table: TableState,
   changes: ElementChanges,
 ): void {
-  const key = frontendKey((after ?? before!).frontend);
   changeTargets(key, before, after, table, changes);
   changeFirewall(key, before, after, changes);
   changeShared(before, after, table, changes);
@@ -45,9 +44,9 @@ function changeValue(
 
 function demandChains({ frontend, inside, outside }: Placement, table: TableState, changes: ElementChanges): void {
   const { family, affinitySeconds } = frontend;
-  table.demand(chainOfCode(family, insideCode(frontend) & CODE_MASK), changes);
+  table.demandCode(insideCode(frontend) & CODE_MASK, changes);
   const code = outsideCode(frontend);
-  if (code !== undefined) table.demand(chainOfCode(family, code & CODE_MASK), changes);
+  if (code !== undefined) table.demandCode(code & CODE_MASK, changes);
   if (affinitySeconds === undefined) return;
   if (inside.length > 0) table.demand(chainOfCount(family, 'cluster', inside.length), changes);
   if (outside.length > 0) table.demand(chainOfCount(family, 'local', outside.length), changes);
@@ -61,15 +60,19 @@ function changeTargets(
   table: TableState,
   changes: ElementChanges,
 ): void {
-  for (const pool of ['inside', 'outside'] as const) {
-    const sticky = (placement: Placement | undefined) =>
-      placement?.frontend.affinitySeconds !== undefined ? placement[pool] : NO_ENDPOINTS;
-    const plain = (placement: Placement | undefined) =>
-      placement?.frontend.affinitySeconds === undefined ? (placement?.[pool] ?? NO_ENDPOINTS) : NO_ENDPOINTS;
+  for (const pool of POOLS) {
     const firstSlot = pool === 'inside' ? 0 : LOCAL_SLOT;
-    changeSlots('endpoints', key, firstSlot, plain(before), plain(after), table, changes);
-    changeSticky(key, pool, sticky(before), sticky(after), table, changes);
+    changeSlots('endpoints', key, firstSlot, slotsOf(before, pool, false), slotsOf(after, pool, false), table, changes);
+    changeSticky(key, pool, slotsOf(before, pool, true), slotsOf(after, pool, true), table, changes);
   }
+}
+
+const POOLS = ['inside', 'outside'] as const;
+
+/** The endpoints of a pool where the frontend has affinity (`sticky`) or has not, and none otherwise. */
+function slotsOf(placement: Placement | undefined, pool: (typeof POOLS)[number], sticky: boolean) {
+  if (!placement || (placement.frontend.affinitySeconds !== undefined) !== sticky) return NO_ENDPOINTS;
+  return placement[pool];
 }
 
 function changeSlots(
@@ -160,7 +163,8 @@ const NOTHING: ReadonlySet<string> = new Set();
 function hairpinElements(placement: Placement | undefined): ReadonlySet<string> {
   const { inside, outside } = placement?.frontend ?? {};
   let elements: Set<string> | undefined;
-  for (const target of [inside, outside]) {
+  for (const pool of POOLS) {
+    const target = pool === 'inside' ? inside : outside;
     if (target?.kind !== 'endpoints') continue;
     for (const { address, local, unplaced } of target.endpoints) {
       if (!local && !unplaced && !outside) continue;

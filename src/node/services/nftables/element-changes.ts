@@ -1,7 +1,7 @@
 /** What one transaction changes in one table, and what a table holds beside the frontends themselves. */
 import { type Cidr, cidrContains, type Family, type IpAddress } from '../../../base/ip.ts';
 import type { ElementChange } from '../../../linux/set-elements.ts';
-import { type DemandedChain, DISPATCH_ELEMENTS, renderChain } from './chains.ts';
+import { chainOfCode, type DemandedChain, DISPATCH_ELEMENTS, renderChain } from './chains.ts';
 import { DISPATCH_MAPS, type DispatchMap, ELEMENT_MAPS, type ElementMap, layoutOf, tableOf } from './schema.ts';
 
 /** The element changes of one transaction in one table. */
@@ -155,6 +155,7 @@ export class TableState {
   readonly leftovers = new Leftovers();
   readonly #serviceCidrs: readonly Cidr[];
   readonly #chains = new Set<string>();
+  readonly #codes = new Set<number>();
   readonly #shared = new Map<string, number>();
 
   constructor(family: Family, serviceCidrs: readonly Cidr[]) {
@@ -172,6 +173,13 @@ export class TableState {
     if (!chain || this.#chains.has(chain.name)) return;
     this.#chains.add(chain.name);
     changes.demand(chain);
+  }
+
+  /** Asks for the chain of a code, if it is not there and there is one. */
+  demandCode(code: number, changes: ElementChanges): void {
+    if (this.#codes.has(code)) return;
+    this.#codes.add(code);
+    this.demand(chainOfCode(this.family, code), changes);
   }
 
   /** An element that several frontends may want: there while anybody wants it. */

@@ -4,6 +4,7 @@
  */
 import type { Family } from '../../../base/ip.ts';
 import type { Nftables } from '../../../linux/nftables.ts';
+import { frontendKey } from '../model.ts';
 import type { ClusterAddresses } from '../rules.ts';
 import { changeFrontend } from './changes.ts';
 import { ElementChanges, TableState } from './element-changes.ts';
@@ -19,7 +20,8 @@ export function expectedListing(
   const table = new TableState(family, addresses.serviceCidrs);
   const changes = new ElementChanges(family);
   for (const placement of placements)
-    if (placement.frontend.family === family) changeFrontend(undefined, placement, table, changes);
+    if (placement.frontend.family === family)
+      changeFrontend(frontendKey(placement.frontend), undefined, placement, table, changes);
   return [...changes.additions()].flatMap(([map, elements]) => elements.map((text) => `${map} ${text}`)).sort();
 }
 

@@ -176,7 +176,7 @@ export class ServicesReconciler implements ServiceRules {
     const family = (after ?? before)?.frontend.family;
     const table = family && this.#tables.get(family);
     if (!table) return;
-    changeFrontend(before, after, table, changes.get(family)!);
+    changeFrontend(id, before, after, table, changes.get(family)!);
     this.#options.flows?.note(before, after);
     if (after) this.#placements.set(id, after);
     else this.#placements.delete(id);

@@ -48,8 +48,9 @@ export function renderRuleset(
     const table = tables.get(frontend.family);
     if (!table) continue;
     const placement = place(frontend);
-    placements.set(frontendKey(frontend), placement);
-    changeFrontend(undefined, placement, table, changes.get(frontend.family)!);
+    const key = frontendKey(frontend);
+    placements.set(key, placement);
+    changeFrontend(key, undefined, placement, table, changes.get(frontend.family)!);
   }
   const elements = [...changes.values()].reduce((sum, each) => sum + each.size, 0);
   const ofAll = (render: (family: Family, changes: ElementChanges) => string) =>
