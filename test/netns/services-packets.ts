@@ -6,6 +6,7 @@ import type { EndpointSlice, Service } from '../../src/kube/types.ts';
 import { type EndpointSpec, makePod, makeService, makeSlice } from '../../src/node/services/fixtures.ts';
 import { buildHostPorts } from '../../src/node/services/host-ports.ts';
 import { buildService, type NodeView, type ServiceModel } from '../../src/node/services/model.ts';
+import { LOCALHOST } from '../../src/node/services/node-addresses.ts';
 import type { ServiceRules } from '../../src/node/services/rules.ts';
 import { StaleFlows } from '../../src/node/services/stale-flows.ts';
 import {
@@ -343,6 +344,20 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
       assert.equal(answered(await http('node', nodeIp, 9090)).endpoint, endpoint('b'));
       await rules.apply([[model.key, undefined]]);
       assert.equal((await http('outside', nodeIp, 9090)).kind, 'refused');
+    });
+
+    it('refuses at once a host port at a loopback address that is not served, and tells of it', async () => {
+      const hostIP = family === 4 ? LOCALHOST : '::1';
+      const ports = [{ containerPort: 8080, hostPort: 9092, hostIP }];
+      const pod = makePod('local', { nodeName: 'n1', containers: [{ name: 'c', ports }] }, [at('b', family)]);
+      const model = buildHostPorts(pod, view);
+      await apply(model);
+      assert.equal((await http('node', hostIP, 9092)).kind, 'refused');
+      assert.deepEqual(
+        model.problems.map(({ kind, name, reason }) => `${kind} ${name} ${reason}`),
+        ['Pod local UnsupportedAddress'],
+      );
+      await rules.apply([[model.key, undefined]]);
     });
   });
 }
