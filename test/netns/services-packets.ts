@@ -294,6 +294,21 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
       await until(client, endpoint('b'));
     });
 
+    it('leaves a UDP flow alone that began while flows from before the Service were still to be ended', async () => {
+      // Every other pass over the flows is put off.
+      for (const places of [['b'], [], ['b'], [], ['b']] as const) await put({ ...SPEC, type: 'NodePort' }, places);
+      using client = await lab.udpClient({ from: 'outside', destination: nodeIp, port: 30053, protocol: 'udp' });
+      const flowIds = () => {
+        const udp = lab.conntrack.list({ family, protocol: 'udp' });
+        return udp.flatMap(({ orig, id }) => (orig.destinationPort === 30053 ? [id] : [])).sort();
+      };
+      await until(client, endpoint('b'));
+      const before = flowIds();
+      await new Promise((resolve) => setTimeout(resolve, 700));
+      assert.equal(before.length, 1);
+      assert.deepEqual(flowIds(), before);
+    });
+
     it('keeps established TCP through removal of the endpoint, resync, rebuild and a new agent', async () => {
       await put(SPEC, ['b']);
       const socket = await lab.connect({ from: 'a', destination: clusterIp, port: 80, protocol: 'tcp' });
