@@ -297,10 +297,17 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
     it('leaves a UDP flow alone that began while flows from before the Service were still to be ended', async () => {
       // Every other pass over the flows is put off.
       for (const places of [['b'], [], ['b'], [], ['b']] as const) await put({ ...SPEC, type: 'NodePort' }, places);
-      using client = await lab.udpClient({ from: 'outside', destination: nodeIp, port: 30053, protocol: 'udp' });
+      const sourcePort = 40053;
+      using client = await lab.udpClient({
+        from: 'outside',
+        destination: nodeIp,
+        port: 30053,
+        protocol: 'udp',
+        sourcePort,
+      });
       const flowIds = () => {
         const udp = lab.conntrack.list({ family, protocol: 'udp' });
-        return udp.flatMap(({ orig, id }) => (orig.destinationPort === 30053 ? [id] : [])).sort();
+        return udp.flatMap(({ orig, id }) => (orig.sourcePort === sourcePort ? [id] : []));
       };
       await until(client, endpoint('b'));
       const before = flowIds();
