@@ -116,6 +116,22 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
       return new Set(outcomes.map((outcome) => answered(outcome).endpoint));
     };
 
+    /** An open connection to a server that says back what it is told. */
+    const established = async (from: Probe['from'], destination: string, port: number) => {
+      const socket = await lab.connect({ from, destination, port, protocol: 'tcp', waitMs: PATIENCE_MS });
+      await new Promise((resolve) => socket.once('data', resolve));
+      const echo = (text: string) =>
+        new Promise<string>((resolve, reject) => {
+          const timer = setTimeout(() => reject(new Error(`no echo of ${text}`)), PATIENCE_MS);
+          socket.once('data', (bytes) => {
+            clearTimeout(timer);
+            resolve(bytes.toString());
+          });
+          socket.write(text);
+        });
+      return { socket, echo };
+    };
+
     it('spreads a ClusterIP over its endpoints, from a pod with its own address', async () => {
       await put(SPEC, ['b', 'far-a']);
       assert.deepEqual(await all(40, () => http('a')), new Set([endpoint('b'), endpoint('far-a')]));
@@ -318,17 +334,7 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
 
     it('keeps established TCP through removal of the endpoint, resync, rebuild and a new agent', async () => {
       await put(SPEC, ['b']);
-      const socket = await lab.connect({ from: 'a', destination: clusterIp, port: 80, protocol: 'tcp' });
-      const echo = (text: string) =>
-        new Promise<string>((resolve, reject) => {
-          const timer = setTimeout(() => reject(new Error(`no echo of ${text}`)), 2000);
-          socket.once('data', (bytes) => {
-            clearTimeout(timer);
-            resolve(bytes.toString());
-          });
-          socket.write(text);
-        });
-      await new Promise((resolve) => socket.once('data', resolve));
+      const { socket, echo } = await established('a', clusterIp, 80);
       assert.equal(await echo('one'), 'one');
       rules.invalidate();
       await rules.apply([]);
@@ -364,8 +370,12 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
       });
       assert.equal(answered(udp).endpoint, `${at('b', family)} 8081`);
       assert.equal(answered(await http('node', nodeIp, 9090)).endpoint, endpoint('b'));
+      const { socket, echo } = await established('outside', nodeIp, 9090);
       await rules.apply([[model.key, undefined]]);
-      assert.equal((await http('outside', nodeIp, 9090)).kind, 'refused');
+      for (const from of ['outside', 'a', 'node'] as const)
+        assert.equal((await http(from, nodeIp, 9090)).kind, 'refused', `${from}, when the pod is gone`);
+      assert.equal(await echo('still there'), 'still there');
+      socket.destroy();
     });
 
     it('refuses at once a host port at a loopback address that is not served, and tells of it', async () => {
