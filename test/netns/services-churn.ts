@@ -83,6 +83,8 @@ interface Churn {
   readonly pauseMs?: number;
   /** The least number of changes. */
   readonly changes: number;
+  /** How many of the ten endpoints come or go with each, of two Services in both families; default one. */
+  readonly endpoints?: number;
 }
 
 /** Defines the test for a mode, with so much by default. */
@@ -118,9 +120,10 @@ async function churn(mode: ModeUnderTest, lab: ServicesLab, least: Churn): Promi
   const results = Promise.all(clients).finally(() => {
     running = false;
   });
-  // A walk through all sets of endpoints that are not empty, one endpoint more or less at a time.
+  // A walk through sets of endpoints that are not empty.
   for (let mask = 1023; running; changes++) {
-    const next = mask ^ (1 << ((changes * 7) % 10));
+    let next = mask;
+    for (let i = 0; i < (least.endpoints ?? 1); i++) next ^= 1 << ((changes * 7 + i * 3) % 10);
     if (next !== 0) mask = next;
     await rules.apply([
       ['default/churn', withEndpoints('churn', 1, mask)],
@@ -143,5 +146,6 @@ async function churn(mode: ModeUnderTest, lab: ServicesLab, least: Churn): Promi
   await rules.apply([]);
   await mode.drained?.(lab);
   await mode.assertEmpty(lab);
-  return `${changes} changes, ${met.map(({ connected }) => connected).join(' + ')} connects`;
+  const endpoints = changes * 4 * (least.endpoints ?? 1);
+  return `${changes} changes of ${endpoints} endpoints, ${met.map(({ connected }) => connected).join(' + ')} connects`;
 }
