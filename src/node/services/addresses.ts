@@ -27,7 +27,7 @@ export function usableAddress(text: string | undefined, family: Family): Usable 
 
 /** Whether it is in 127.0.0.0/8 or ::1; of canonical text. */
 export function isLoopback(address: IpAddress): boolean {
-  return address === '::1' || (familyOfCanonical(address) === 4 && address.startsWith('127.'));
+  return address === '::1' || address.startsWith('127.');
 }
 
 function unusable4(address: IpAddress): string | undefined {
