@@ -9,5 +9,5 @@ if [ $# -gt 0 ]; then
   exec node --test --test-concurrency=1 "$@"
 fi
 bash scripts/ok.sh --no-unit
-exec node --test --test-concurrency=2 --test-timeout=300000 \
+exec node --test --test-concurrency=2 --test-timeout=420000 \
   'src/**/*.test.ts' 'test/*.test.ts' 'test/contract/*.test.ts' 'test/fuzz/*.test.ts' 'test/netns/*.test.ts' 'test/e2e/*.test.ts' 'test/otherkernel/*.test.ts'

@@ -1,4 +1,4 @@
 import { testChurn } from './services-churn.ts';
 import { ebpfMode } from './services-ebpf-mode.ts';
 
-testChurn(ebpfMode, 3000, 101);
+testChurn(ebpfMode, { connects: 3000, changes: 101 });

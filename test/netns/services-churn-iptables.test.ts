@@ -1,4 +1,4 @@
 import { testChurn } from './services-churn.ts';
 import { iptablesMode } from './services-modes.ts';
 
-testChurn(iptablesMode, 3000, 10);
+testChurn(iptablesMode, { connects: 3000, changes: 10 });

@@ -1,4 +1,4 @@
 import { testChurn } from './services-churn.ts';
 import { nftablesMode } from './services-modes.ts';
 
-testChurn(nftablesMode, 3000, 101);
+testChurn(nftablesMode, { connects: 3000, changes: 101 });

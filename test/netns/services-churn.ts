@@ -1,20 +1,21 @@
 /**
  * Endpoints come and go as fast as they can while clients in a process of their own connect: nobody is refused, and nothing is
- * left over. PODWIRE_CHURN raises the number of connects of each client, PODWIRE_CHANGES the number of changes (default: as many as
- * there are while the clients connect): they connect again and again until there were so many.
+ * left over. PODWIRE_CHURN raises the number of connects of each client, PODWIRE_CHANGES the number of changes: they connect again and
+ * again until there were so many.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
+import { extname, join } from 'node:path';
 import { it } from 'node:test';
 import { makeService, makeSlice } from '../../src/node/services/fixtures.ts';
 import { buildService, type NodeView, type ServiceModel } from '../../src/node/services/model.ts';
 import { NODE_ADDRESSES, PLACES, type Place, SERVER_PORTS, ServicesLab } from './services-lab.ts';
 import type { ModeUnderTest } from './services-modes.ts';
 
-const CHANGES = Number(process.env['PODWIRE_CHANGES'] ?? 0);
 const OTHERS = 50;
+/** Beside this file; beside the bundle of it in the other kernel (test/otherkernel). */
+const CONNECTOR = join(import.meta.dirname, `../netns/services-connector${extname(import.meta.filename)}`);
 
 const view: NodeView = { name: 'n1', nodePortAddresses: NODE_ADDRESSES };
 const PODS = [PLACES.a, PLACES.b, PLACES.c, PLACES['far-a'], PLACES['far-b']];
@@ -46,13 +47,17 @@ interface Met {
   readonly other: number;
 }
 
-async function connectOnce(lab: ServicesLab, from: Place, address: string, connects: number): Promise<Met> {
-  const script = join(import.meta.dirname, 'services-connector.ts');
-  const child = lab
-    .space(from)
-    .run(() =>
-      spawn(process.execPath, [script, address, '80', String(connects)], { stdio: ['ignore', 'pipe', 'inherit'] }),
-    );
+async function connectOnce(
+  lab: ServicesLab,
+  from: Place,
+  address: string,
+  { connects, pauseMs = 0 }: Churn,
+): Promise<Met> {
+  const child = lab.space(from).run(() =>
+    spawn(process.execPath, [CONNECTOR, address, '80', String(connects), String(pauseMs)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    }),
+  );
   let text = '';
   child.stdout.on('data', (bytes) => {
     text += bytes;
@@ -71,17 +76,29 @@ async function connectOn(ask: () => Promise<Met>, isEnough: () => boolean): Prom
   return sum;
 }
 
-/** Defines the test for a mode: so many connects of each client by default, and the least number of changes meanwhile. */
-export function testChurn(mode: ModeUnderTest, defaultConnects: number, leastChanges: number): void {
-  const connects = Number(process.env['PODWIRE_CHURN'] ?? defaultConnects);
+interface Churn {
+  /** Of each client; again and again until there were enough changes. */
+  readonly connects: number;
+  /** How long a client waits between two connects, where it would leave no processor to the changes; default not at all. */
+  readonly pauseMs?: number;
+  /** The least number of changes. */
+  readonly changes: number;
+  /** How many of the ten endpoints come or go with each, of two Services in both families; default one. */
+  readonly endpoints?: number;
+}
+
+/** Defines the test for a mode, with so much by default. */
+export function testChurn(mode: ModeUnderTest, least: Churn): void {
+  const connects = Number(process.env['PODWIRE_CHURN'] ?? least.connects);
+  const changes = Math.max(least.changes, Number(process.env['PODWIRE_CHANGES'] ?? 0));
   it(`refuses nobody while endpoints come and go in mode ${mode.name}, and leaves nothing over`, async (t) => {
     await using lab = await ServicesLab.start();
     await mode.prepare?.(lab);
-    t.diagnostic(await churn(mode, lab, connects, Math.max(leastChanges, CHANGES)));
+    t.diagnostic(await churn(mode, lab, { ...least, connects, changes }));
   });
 }
 
-async function churn(mode: ModeUnderTest, lab: ServicesLab, connects: number, leastChanges: number): Promise<string> {
+async function churn(mode: ModeUnderTest, lab: ServicesLab, least: Churn): Promise<string> {
   const rules = mode.open(lab);
   const others = Array.from({ length: OTHERS }, (_, i) => withEndpoints(`other-${i}`, 100 + i, 3));
   await rules.apply(
@@ -96,16 +113,17 @@ async function churn(mode: ModeUnderTest, lab: ServicesLab, connects: number, le
   let running = true;
   const clients = ['10.96.0.1', 'fd00:10:96::1', '10.96.0.2'].map((address) =>
     connectOn(
-      () => connectOnce(lab, from, address, connects),
-      () => changes >= CHANGES,
+      () => connectOnce(lab, from, address, least),
+      () => changes >= least.changes,
     ),
   );
   const results = Promise.all(clients).finally(() => {
     running = false;
   });
-  // A walk through all sets of endpoints that are not empty, one endpoint more or less at a time.
+  // A walk through sets of endpoints that are not empty.
   for (let mask = 1023; running; changes++) {
-    const next = mask ^ (1 << ((changes * 7) % 10));
+    let next = mask;
+    for (let i = 0; i < (least.endpoints ?? 1); i++) next ^= 1 << ((changes * 7 + i * 3) % 10);
     if (next !== 0) mask = next;
     await rules.apply([
       ['default/churn', withEndpoints('churn', 1, mask)],
@@ -116,8 +134,7 @@ async function churn(mode: ModeUnderTest, lab: ServicesLab, connects: number, le
   }
   const met = await results;
   for (const { refused, other } of met) assert.deepEqual({ refused, other }, { refused: 0, other: 0 });
-  for (const { connected } of met) assert.ok(connected >= connects, `only ${connected} connects`);
-  assert.ok(changes >= leastChanges, `only ${changes} changes`);
+  for (const { connected } of met) assert.ok(connected >= least.connects, `only ${connected} connects`);
   assert.equal(rules.stats.failures, 0);
   await rules.apply([]);
   await mode.assertFresh(lab, rules);
@@ -127,6 +144,8 @@ async function churn(mode: ModeUnderTest, lab: ServicesLab, connects: number, le
     ...others.map(({ key }) => [key, undefined] as const),
   ]);
   await rules.apply([]);
+  await mode.drained?.(lab);
   await mode.assertEmpty(lab);
-  return `${changes} changes, ${met.map(({ connected }) => connected).join(' + ')} connects`;
+  const endpoints = changes * 4 * (least.endpoints ?? 1);
+  return `${changes} changes of ${endpoints} endpoints, ${met.map(({ connected }) => connected).join(' + ')} connects`;
 }

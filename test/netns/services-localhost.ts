@@ -128,11 +128,18 @@ export function describeLocalhost(mode: ModeUnderTest): void {
       await put(SPEC, []);
       assert.equal((await http('node', LOCALHOST, 30080)).kind, 'refused');
       await rules.apply([['default/svc', undefined]]);
-      const ports = [{ containerPort: 8080, hostPort: 9090 }];
+      const ports = [
+        { containerPort: 8080, hostPort: 9090 },
+        { containerPort: 8080, hostPort: 9091, hostIP: LOCALHOST },
+        { containerPort: 8080, hostPort: 9092, hostIP: '127.0.0.5' },
+      ];
       const pod = makePod('web', { nodeName: 'n1', containers: [{ name: 'c', ports }] }, [at('b')]);
       const model = buildHostPorts(pod, view);
       await rules.apply([[model.key, model]]);
       assert.equal(answered(await http('node', LOCALHOST, 9090)).endpoint, endpoint('b'));
+      assert.equal(answered(await http('node', LOCALHOST, 9091)).endpoint, endpoint('b'));
+      assert.equal(answered(await http('node', '127.0.0.5', 9092)).endpoint, endpoint('b'));
+      assert.equal((await http('outside', nodeIp, 9091)).kind, 'refused');
       await rules.apply([[model.key, undefined]]);
     });
 

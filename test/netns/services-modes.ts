@@ -13,7 +13,8 @@ import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
 import { XTABLES_TABLES, Xtables } from '../../src/linux/xtables.ts';
 import { FrontendRules } from '../../src/node/services/frontend-rules.ts';
 import { IptablesBackend, iptablesRules } from '../../src/node/services/iptables/reconciler.ts';
-import { DEVICE, IpvsBackend, ipvsRules } from '../../src/node/services/ipvs/reconciler.ts';
+import { IpvsBackend, ipvsRules } from '../../src/node/services/ipvs/reconciler.ts';
+import { DEVICE } from '../../src/node/services/ipvs/virtual-addresses.ts';
 import { canonicalListing, expectedListing, kernelListing } from '../../src/node/services/nftables/listing.ts';
 import { nftablesRules, ServicesReconciler } from '../../src/node/services/nftables/reconciler.ts';
 import { renderRuleset } from '../../src/node/services/nftables/render.ts';
@@ -32,6 +33,8 @@ export interface ModeUnderTest {
   open(lab: ServicesLab, context?: Partial<RulesContext>): ServiceRules;
   /** Asserts that the kernel holds what a fresh start with the same frontends would write. */
   assertFresh(lab: ServicesLab, rules: ServiceRules): Promise<void>;
+  /** Waits until nothing is kept any more for connections that have ended. */
+  drained?(lab: ServicesLab): Promise<void>;
   /** Asserts that nothing of any Service is in the kernel. */
   assertEmpty(lab: ServicesLab): Promise<void>;
 }
@@ -148,6 +151,17 @@ async function freshIpvs(rules: FrontendRules | undefined): Promise<ReturnType<t
   return ipvsState(ns);
 }
 
+/** IPVS knows a connection for 10 s after it was reset, and for 2 minutes after it was closed (ip_vs_proto_tcp.c). */
+const FORGET_MS = 150_000;
+
+/** Whether a service, or its address in the set of those that are refused, waits for connections. */
+function isDraining(ns: NetworkNamespace): boolean {
+  using ipvs = Ipvs.open(ns);
+  using nft = Nftables.open(ns);
+  const leaving = ['ip', 'ip6'].map((family) => nft.list(`set ${family} podwire-ipvs leaving`));
+  return leaving.some((text) => text.includes('elements')) || ipvs.services().length > 0;
+}
+
 function openIpvs(ns: NetworkNamespace) {
   const port = { ns, ipvs: Ipvs.open(ns), links: Rtnetlink.open(ns), nft: Nftables.open(ns) };
   const close = () => {
@@ -170,6 +184,13 @@ export const ipvsMode: ModeUnderTest = {
   async assertFresh(lab, rules) {
     assert.ok(rules instanceof FrontendRules);
     await assertIpvs(lab, rules);
+  },
+  async drained(lab) {
+    const end = Date.now() + FORGET_MS;
+    while (isDraining(lab.node)) {
+      assert.ok(Date.now() < end, 'services are kept though their connections have ended');
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
   },
   assertEmpty: (lab) => assertIpvs(lab, undefined),
 };

@@ -6,6 +6,7 @@ import type { EndpointSlice, Service } from '../../src/kube/types.ts';
 import { type EndpointSpec, makePod, makeService, makeSlice } from '../../src/node/services/fixtures.ts';
 import { buildHostPorts } from '../../src/node/services/host-ports.ts';
 import { buildService, type NodeView, type ServiceModel } from '../../src/node/services/model.ts';
+import { LOCALHOST } from '../../src/node/services/node-addresses.ts';
 import type { ServiceRules } from '../../src/node/services/rules.ts';
 import { StaleFlows } from '../../src/node/services/stale-flows.ts';
 import {
@@ -113,6 +114,22 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
     const all = async (n: number, ask: () => Promise<Outcome>) => {
       const outcomes = await Promise.all(Array.from({ length: n }, ask));
       return new Set(outcomes.map((outcome) => answered(outcome).endpoint));
+    };
+
+    /** An open connection to a server that says back what it is told. */
+    const established = async (from: Probe['from'], destination: string, port: number) => {
+      const socket = await lab.connect({ from, destination, port, protocol: 'tcp', waitMs: PATIENCE_MS });
+      await new Promise((resolve) => socket.once('data', resolve));
+      const echo = (text: string) =>
+        new Promise<string>((resolve, reject) => {
+          const timer = setTimeout(() => reject(new Error(`no echo of ${text}`)), PATIENCE_MS);
+          socket.once('data', (bytes) => {
+            clearTimeout(timer);
+            resolve(bytes.toString());
+          });
+          socket.write(text);
+        });
+      return { socket, echo };
     };
 
     it('spreads a ClusterIP over its endpoints, from a pod with its own address', async () => {
@@ -293,19 +310,31 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
       await until(client, endpoint('b'));
     });
 
+    it('leaves a UDP flow alone that began while flows from before the Service were still to be ended', async () => {
+      // Every other pass over the flows is put off.
+      for (const places of [['b'], [], ['b'], [], ['b']] as const) await put({ ...SPEC, type: 'NodePort' }, places);
+      const sourcePort = 40053;
+      using client = await lab.udpClient({
+        from: 'outside',
+        destination: nodeIp,
+        port: 30053,
+        protocol: 'udp',
+        sourcePort,
+      });
+      const flowIds = () => {
+        const udp = lab.conntrack.list({ family, protocol: 'udp' });
+        return udp.flatMap(({ orig, id }) => (orig.sourcePort === sourcePort ? [id] : []));
+      };
+      await until(client, endpoint('b'));
+      const before = flowIds();
+      await new Promise((resolve) => setTimeout(resolve, 700));
+      assert.equal(before.length, 1);
+      assert.deepEqual(flowIds(), before);
+    });
+
     it('keeps established TCP through removal of the endpoint, resync, rebuild and a new agent', async () => {
       await put(SPEC, ['b']);
-      const socket = await lab.connect({ from: 'a', destination: clusterIp, port: 80, protocol: 'tcp' });
-      const echo = (text: string) =>
-        new Promise<string>((resolve, reject) => {
-          const timer = setTimeout(() => reject(new Error(`no echo of ${text}`)), 2000);
-          socket.once('data', (bytes) => {
-            clearTimeout(timer);
-            resolve(bytes.toString());
-          });
-          socket.write(text);
-        });
-      await new Promise((resolve) => socket.once('data', resolve));
+      const { socket, echo } = await established('a', clusterIp, 80);
       assert.equal(await echo('one'), 'one');
       rules.invalidate();
       await rules.apply([]);
@@ -341,8 +370,26 @@ function describePacketsOf(mode: ModeUnderTest, family: 4 | 6): void {
       });
       assert.equal(answered(udp).endpoint, `${at('b', family)} 8081`);
       assert.equal(answered(await http('node', nodeIp, 9090)).endpoint, endpoint('b'));
+      const { socket, echo } = await established('outside', nodeIp, 9090);
       await rules.apply([[model.key, undefined]]);
-      assert.equal((await http('outside', nodeIp, 9090)).kind, 'refused');
+      for (const from of ['outside', 'a', 'node'] as const)
+        assert.equal((await http(from, nodeIp, 9090)).kind, 'refused', `${from}, when the pod is gone`);
+      assert.equal(await echo('still there'), 'still there');
+      socket.destroy();
+    });
+
+    it('refuses at once a host port at a loopback address that is not served, and tells of it', async () => {
+      const hostIP = family === 4 ? LOCALHOST : '::1';
+      const ports = [{ containerPort: 8080, hostPort: 9092, hostIP }];
+      const pod = makePod('local', { nodeName: 'n1', containers: [{ name: 'c', ports }] }, [at('b', family)]);
+      const model = buildHostPorts(pod, view);
+      await apply(model);
+      assert.equal((await http('node', hostIP, 9092)).kind, 'refused');
+      assert.deepEqual(
+        model.problems.map(({ kind, name, reason }) => `${kind} ${name} ${reason}`),
+        ['Pod local UnsupportedAddress'],
+      );
+      await rules.apply([[model.key, undefined]]);
     });
   });
 }

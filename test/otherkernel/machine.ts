@@ -13,6 +13,8 @@ import { ensureUnpacked, missingClosure, Unavailable } from './packages.ts';
 
 const QEMU = 'qemu-system-x86_64';
 const MEMORY_MB = 1024;
+/** What tests start as processes of their own. */
+const PROCESSES = ['test/netns/services-connector.ts'];
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 
 export interface Run {
@@ -35,7 +37,7 @@ export async function runMachine(image: Image, files: readonly string[], timeout
   try {
     const sources = join(folder, 'sources.tar');
     const output = join(folder, 'results');
-    await bundle([...files, 'test/otherkernel/inside.ts'], folder);
+    await bundle([...files, ...PROCESSES, 'test/otherkernel/inside.ts'], folder);
     writeFileSync(join(folder, 'test/otherkernel/files'), files.map(bundleName).join(' '));
     await checkedCommand(['tar', '-c', '-f', sources, '-C', REPOSITORY, 'package.json', 'src', '-C', folder, 'test']);
     const drive = (path: string) => ['-drive', `file=${path},if=virtio,format=raw,readonly=on`];

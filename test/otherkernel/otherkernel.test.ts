@@ -12,7 +12,7 @@ import { Unavailable } from './packages.ts';
 
 /** PODWIRE_OTHERKERNEL=name runs only the files whose names contain it; "no" skips the lane. */
 const FILTER = process.env['PODWIRE_OTHERKERNEL'] ?? '';
-const TIMEOUT_MS = 280_000;
+const TIMEOUT_MS = 400_000;
 
 const files = readdirSync(import.meta.dirname)
   .filter((name) => name.endsWith('.inside.ts') && name.includes(FILTER))

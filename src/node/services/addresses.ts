@@ -25,6 +25,11 @@ export function usableAddress(text: string | undefined, family: Family): Usable 
   return reason ? { ok: false, reason } : { ok: true, value };
 }
 
+/** Whether it is in 127.0.0.0/8 or ::1; of canonical text. */
+export function isLoopback(address: IpAddress): boolean {
+  return address === '::1' || address.startsWith('127.');
+}
+
 function unusable4(address: IpAddress): string | undefined {
   const first = Number.parseInt(address, 10);
   if (first === 0) return 'unspecified';

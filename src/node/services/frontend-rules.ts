@@ -1,12 +1,11 @@
 /**
- * What the modes that write frontends one by one have in common: who owns a frontend, which ones a change touched, stale flows,
- * and what is done when the kernel refuses. A mode brings a `FrontendBackend` that knows how frontends look in its kernel.
+ * What the modes that write frontends one by one have in common: which ones a change touched, from what to what, and stale flows. A
+ * mode brings a `FrontendBackend` that knows how frontends look in its kernel.
  */
-import { messageOf } from '../../base/errors.ts';
 import type { Family } from '../../base/ip.ts';
-import { Claims, claimProblem } from './claims.ts';
+import { AppliedModels } from './applied-models.ts';
 import { type EndpointText, endpointText, type Frontend, type Target } from './model.ts';
-import type { ClusterAddresses, KeyedModel, RulesContext, ServiceRules } from './rules.ts';
+import type { ClusterAddresses, KeyedModel, RulesContext, RulesStats, ServiceRules } from './rules.ts';
 import type { Served } from './stale-flows.ts';
 
 /** A frontend that may have changed; neither before nor after: somebody came and went within one call. */
@@ -33,26 +32,32 @@ export class FrontendRules implements ServiceRules {
   readonly #backend: FrontendBackend;
   readonly #context: RulesContext;
   readonly #families: readonly Family[];
-  readonly #claims = new Claims();
+  readonly #models: AppliedModels;
   /** What the kernel holds, by frontend key. */
   readonly #served = new Map<string, Served>();
   #addresses: ClusterAddresses;
-  #loaded = false;
-  readonly stats = { transactions: 0, elements: 0, rebuilds: 0, failures: 0 };
 
   constructor(backend: FrontendBackend, context: RulesContext) {
     this.#backend = backend;
     this.#context = context;
     this.#families = context.families ?? [4, 6];
     this.#addresses = context.addresses;
+    this.#models = new AppliedModels(context, {
+      load: () => this.#load(),
+      change: (dirty) => this.#change(dirty),
+    });
+  }
+
+  get stats(): RulesStats {
+    return this.#models.stats;
   }
 
   get leftovers(): number {
-    return this.#loaded ? (this.#backend.leftovers ?? 0) : 0;
+    return this.#models.isLoaded ? (this.#backend.leftovers ?? 0) : 0;
   }
 
   get services(): number {
-    return this.#claims.size;
+    return this.#models.claims.size;
   }
 
   get frontends(): number {
@@ -71,35 +76,19 @@ export class FrontendRules implements ServiceRules {
 
   setAddresses(addresses: ClusterAddresses): void {
     this.#addresses = addresses;
-    this.#loaded = false;
+    this.invalidate();
   }
 
   invalidate(): void {
-    this.#loaded = false;
+    this.#models.invalidate();
   }
 
   isIntact(): boolean {
-    return !this.#loaded || this.#backend.isIntact();
+    return !this.#models.isLoaded || this.#backend.isIntact();
   }
 
-  async apply(models: Iterable<KeyedModel>): Promise<void> {
-    const dirty = new Set<string>();
-    const keys: string[] = [];
-    for (const [key, model] of models) {
-      keys.push(key);
-      this.#claims.set(key, model, dirty);
-    }
-    for (const key of keys)
-      for (const problem of this.#claims.conflictProblems(key)) this.#context.onProblem?.(problem);
-    if (!this.#loaded) return this.#load();
-    try {
-      await this.#change(dirty);
-    } catch (error) {
-      this.stats.failures++;
-      this.#context.log.warn({ error }, `service rules: a change failed, writing all anew: ${messageOf(error)}`);
-      this.#loaded = false;
-      await this.#recover(keys);
-    }
+  apply(models: Iterable<KeyedModel>): Promise<void> {
+    return this.#models.apply(models);
   }
 
   async #change(dirty: ReadonlySet<string>): Promise<void> {
@@ -110,8 +99,8 @@ export class FrontendRules implements ServiceRules {
     });
     if (changes.length === 0 && this.leftovers === 0) return;
     const written = await this.#backend.change(changes);
-    if (written > 0) this.stats.transactions++;
-    this.stats.elements += written;
+    if (written > 0) this.#models.stats.transactions++;
+    this.#models.stats.elements += written;
     for (const change of changes) this.#serve(change);
     this.#context.flows?.clear();
   }
@@ -125,14 +114,13 @@ export class FrontendRules implements ServiceRules {
   }
 
   #winner(id: string): Frontend | undefined {
-    const frontend = this.#claims.winner(id);
+    const frontend = this.#models.claims.winner(id);
     return frontend && this.#families.includes(frontend.family) ? frontend : undefined;
   }
 
   async #load(): Promise<void> {
-    this.stats.rebuilds++;
     this.#served.clear();
-    const ids = [...this.#claims.frontendKeys()].sort();
+    const ids = [...this.#models.claims.frontendKeys()].sort();
     const frontends: Frontend[] = [];
     for (const id of ids) {
       const frontend = this.#winner(id);
@@ -140,29 +128,13 @@ export class FrontendRules implements ServiceRules {
       frontends.push(frontend);
       this.#served.set(id, servedBy(frontend));
     }
-    this.stats.elements += await this.#backend.load(frontends, this.#addresses);
-    this.stats.transactions++;
-    this.#loaded = true;
+    this.#models.stats.elements += await this.#backend.load(frontends, this.#addresses);
+    this.#models.stats.transactions++;
     this.#context.flows?.clearAll(this.#served);
   }
 
-  /** Writes everything anew; if that fails too, once more without the Services of the change that failed. */
-  async #recover(keys: readonly string[]): Promise<void> {
-    try {
-      await this.#load();
-    } catch (error) {
-      if (keys.length === 0 || keys.length === this.#claims.size) throw error;
-      for (const key of keys) {
-        const model = this.#claims.get(key);
-        this.#claims.set(key, undefined, new Set());
-        if (model) this.#context.onProblem?.(claimProblem(model, 'KernelRefused', `not in force: ${messageOf(error)}`));
-      }
-      await this.#load();
-    }
-  }
-
   remove(): void {
-    this.#loaded = false;
+    this.invalidate();
     this.#backend.remove();
   }
 }

@@ -4,6 +4,7 @@ import type { EndpointSlice, Service } from '../../kube/types.ts';
 import { type EndpointSpec, makePod, makeService, makeSlice, makeView } from './fixtures.ts';
 import { buildHostPorts, hasHostPorts } from './host-ports.ts';
 import { buildService, type Frontend, frontendKey, type ServiceModel, type Target } from './model.ts';
+import { LOCALHOST } from './node-addresses.ts';
 
 const view = makeView('n1', ['192.0.2.1', '192.0.2.9', '2001:db8::1'], 'z1');
 const PORT = [{ name: 'http', port: 8080 }];
@@ -319,6 +320,34 @@ describe('host ports', () => {
       ],
     );
     assert.equal(model.key, 'pod:default/web');
+  });
+
+  it('at 127.0.0.1 by name only where localhost is served, at ::1 nowhere, and tell why', () => {
+    const named = ['127.0.0.1', '127.0.0.5', '::1'].map((hostIP, i) => ({
+      containerPort: 8080,
+      hostPort: 81 + i,
+      hostIP,
+    }));
+    const containers = [{ name: 'c', ports: [...ports, ...named] }];
+    const local = makePod('web', { nodeName: 'n1', containers }, ['10.244.0.2', 'fd00:10:244::2']);
+    const without = buildHostPorts(local, view);
+    assert.deepEqual(without.frontends, buildHostPorts(pod, view).frontends);
+    assert.deepEqual(
+      without.problems.map(
+        ({ kind, name, reason, message }) => `${kind} ${name} ${reason} ${message.split(':', 1)[0]}`,
+      ),
+      [81, 82, 83].map((port) => `Pod web UnsupportedAddress hostPort ${port}`),
+    );
+    const served = buildHostPorts(local, { ...view, nodePortAddresses: [...view.nodePortAddresses, LOCALHOST] });
+    const keys = served.frontends.map(frontendKey);
+    assert.deepEqual(
+      keys.filter((key) => / 8[123]$/.test(key)),
+      ['127.0.0.1 . tcp . 81', '127.0.0.5 . tcp . 82'],
+    );
+    assert.deepEqual(
+      served.problems.map(({ message }) => message),
+      ['hostPort 83: hostIP ::1 cannot be served: the kernel delivers no answer of a pod there'],
+    );
   });
 
   it('not of pods elsewhere, on the host network, or ended', () => {

@@ -73,7 +73,13 @@ export interface Problem {
   readonly namespace: string;
   readonly name: string;
   /** An event's reason. */
-  readonly reason: 'UnsupportedProtocol' | 'InvalidEndpoints' | 'InvalidAddress' | 'FrontendConflict' | 'KernelRefused';
+  readonly reason:
+    | 'UnsupportedProtocol'
+    | 'UnsupportedAddress'
+    | 'InvalidEndpoints'
+    | 'InvalidAddress'
+    | 'FrontendConflict'
+    | 'KernelRefused';
   readonly message: string;
 }
 

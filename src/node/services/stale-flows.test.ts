@@ -134,6 +134,30 @@ for (const [service, a, b] of [
       assert.deepEqual(ends(conntrack), []);
     });
 
+    it('but never those to endpoints that serve when it is looked', async () => {
+      const { conntrack, stale, clock } = setup();
+      conntrack.flows = [flow(service, 53, a, 53)];
+      stale.note(placement(service, [a]), undefined);
+      stale.clear();
+      assert.deepEqual(ends(conntrack), []);
+      // The next pass is later, and clients do not wait for it.
+      stale.note(undefined, placement(service, [a, b]));
+      stale.note(placement(service, [a, b]), placement(service, [b]));
+      stale.clear();
+      conntrack.flows = [flow(service, 53, service, 53), flow(service, 53, a, 53), flow(service, 53, b, 53)];
+      await clock.advance(500);
+      assert.deepEqual(ends(conntrack), [b]);
+      // One that left and came back.
+      stale.note(placement(service, [a, b]), placement(service, [b]));
+      stale.clear();
+      stale.note(placement(service, [a, b]), placement(service, [b]));
+      stale.note(placement(service, [b]), placement(service, [a, b]));
+      stale.clear();
+      conntrack.flows = [flow(service, 53, a, 53), flow(service, 53, b, 53)];
+      await clock.advance(500);
+      assert.deepEqual(ends(conntrack), [a, b]);
+    });
+
     it('are compared with everything after a start', () => {
       const { conntrack, stale } = setup();
       const gone = service.replace(/1$/, '9');

@@ -4,7 +4,8 @@
  * closes the connection, or a client notices.
  *
  * Cleared are, for UDP frontends: flows to endpoints that left; all flows when the frontend lost its last endpoint or went;
- * and all when it got its first one (what is there then was never translated and would stay so).
+ * and all when it got its first one (what is there then was never translated and would stay so). Never a flow to an endpoint that
+ * serves when it is looked: it may have begun since, and with it an answer under way would be lost.
  *
  * Nothing is scanned for a change that concerns no UDP frontend. Where one does, everything that a sync has collected is
  * cleared in one pass over the flows, right after its commit; under a storm one pass serves all syncs of `MIN_PASS_MS`.
@@ -26,7 +27,7 @@ const REST_FACTOR = 20;
 const MAX_PASS_MS = 500;
 /**
  * Up to so many endpoints are deleted by the kernel's own filter (0.5 ms each with 262,144 buckets, IPv4 only: its
- * comparison of IPv6 addresses is wrong); more, and IPv6, by one dump (10 ms).
+ * comparison of IPv6 addresses is wrong); more, IPv6, and first endpoints by one dump (10 ms).
  */
 const MAX_FILTERS = 8;
 
@@ -44,10 +45,11 @@ export interface Served {
   readonly outside: readonly EndpointText[];
 }
 
-/** What is to end at a frontend: flows to these endpoints, or all. */
+/** What is to end at a frontend: flows to endpoints that are gone, or all, but those to endpoints that serve now. */
 interface Doomed {
   readonly family: Family;
-  endpoints: Set<EndpointText> | 'all';
+  readonly gone: ReadonlySet<EndpointText> | 'all';
+  readonly serving: ReadonlySet<EndpointText>;
 }
 
 export class StaleFlows {
@@ -70,18 +72,15 @@ export class StaleFlows {
     const { frontend } = (after ?? before)!;
     if (frontend.protocol !== 'udp') return;
     const old = endpointsOf(before);
-    const next = endpointsOf(after);
-    if (old.size === 0 && next.size === 0) return;
+    const serving = endpointsOf(after);
+    if (old.size === 0 && serving.size === 0) return;
     const key = frontendKey(frontend);
-    if (old.size === 0 || next.size === 0) {
-      this.#doomed.set(key, { family: frontend.family, endpoints: 'all' });
-      return;
-    }
-    const gone = [...old].filter((endpoint) => !next.has(endpoint));
-    if (gone.length === 0) return;
-    const known = this.#doomed.get(key);
-    if (!known) this.#doomed.set(key, { family: frontend.family, endpoints: new Set(gone) });
-    else if (known.endpoints !== 'all') for (const endpoint of gone) known.endpoints.add(endpoint);
+    const known = this.#doomed.get(key)?.gone ?? NO_ENDPOINTS;
+    const gone =
+      known === 'all' || old.size === 0 || serving.size === 0
+        ? 'all'
+        : new Set([...known, ...[...old].filter((endpoint) => !serving.has(endpoint))]);
+    if (gone === 'all' || gone.size > 0) this.#doomed.set(key, { family: frontend.family, gone, serving });
   }
 
   /** Ends what was noted, now or a little later when a pass was only just made. Never throws: a failure is logged. */
@@ -169,21 +168,28 @@ export class StaleFlows {
 }
 
 function isDoomed(flow: ConntrackFlow, doomed: ReadonlyMap<string, Doomed>): boolean {
-  const endpoints = doomed.get(keyOfFlow(flow))?.endpoints;
-  return endpoints === 'all' || (endpoints?.has(endpointOfFlow(flow)) ?? false);
+  const one = doomed.get(keyOfFlow(flow));
+  if (!one) return false;
+  const endpoint = endpointOfFlow(flow);
+  return !one.serving.has(endpoint) && (one.gone === 'all' || one.gone.has(endpoint));
 }
 
-/** The same as filters, one for each endpoint. */
-function filtersFor(doomed: ReadonlyMap<string, Doomed>): readonly ConntrackFilter[] {
-  return [...doomed].flatMap(([key, { family, endpoints }]) => {
+/** The same as filters, one for each endpoint; undefined where it cannot be said so: all but some. */
+function filtersFor(doomed: ReadonlyMap<string, Doomed>): readonly ConntrackFilter[] | undefined {
+  const filters: ConntrackFilter[] = [];
+  for (const [key, { family, gone, serving }] of doomed) {
     const [origDestination, , port] = key.split(' . ') as [string, string, string];
     const base = { family, protocol: 'udp', origDestination, origDestinationPort: Number(port) } as const;
-    if (endpoints === 'all') return [base];
-    return [...endpoints].map((endpoint) => {
-      const [replySource, replyPort] = endpoint.split(' . ') as [string, string];
-      return { ...base, replySource, replySourcePort: Number(replyPort) };
-    });
-  });
+    if (gone === 'all' && serving.size > 0) return undefined;
+    if (gone === 'all') filters.push(base);
+    else
+      for (const endpoint of gone) {
+        if (serving.has(endpoint)) continue;
+        const [replySource, replyPort] = endpoint.split(' . ') as [string, string];
+        filters.push({ ...base, replySource, replySourcePort: Number(replyPort) });
+      }
+  }
+  return filters;
 }
 
 const NO_ENDPOINTS: ReadonlySet<EndpointText> = new Set();

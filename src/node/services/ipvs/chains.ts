@@ -17,8 +17,18 @@ export const FIRST_FWMARK = 0x100;
 export const FWMARK_COUNT = 0x0fffff00;
 
 export const MAPS = ['from-pods', 'from-node', 'from-outside'] as const;
-/** `local-policy` has the frontends whose clients outside keep to this node. */
-export const SETS = ['local-policy', 'firewalled', 'firewall-allowed', 'hairpin', 'virtual-addresses'] as const;
+/**
+ * `local-policy` has the frontends whose clients outside keep to this node; `leaving` those that are gone while connections go on:
+ * new ones are refused.
+ */
+export const SETS = [
+  'local-policy',
+  'firewalled',
+  'firewall-allowed',
+  'leaving',
+  'hairpin',
+  'virtual-addresses',
+] as const;
 
 /** ARP requests for virtual addresses of IPv4 are for whoever announces them, not for every node that has them. */
 export const ARP_TABLE = 'arp podwire-ipvs';

@@ -9,13 +9,12 @@
  */
 
 import { setImmediate as turn } from 'node:timers/promises';
-import { messageOf } from '../../../base/errors.ts';
 import type { Family } from '../../../base/ip.ts';
 import { isBusy } from '../../../linux/errors.ts';
 import type { Nftables } from '../../../linux/nftables.ts';
 import type { ElementChange, SetElements } from '../../../linux/set-elements.ts';
-import { Claims, claimProblem } from '../claims.ts';
-import type { ClusterAddresses, KeyedModel, OpenRules, RulesContext, ServiceRules } from '../rules.ts';
+import { AppliedModels } from '../applied-models.ts';
+import type { ClusterAddresses, KeyedModel, OpenRules, RulesContext, RulesStats, ServiceRules } from '../rules.ts';
 import { changeFrontend } from './changes.ts';
 import { ElementChanges, type TableState } from './element-changes.ts';
 import { type Placement, place } from './placement.ts';
@@ -43,18 +42,23 @@ const CHUNK_FRONTENDS = 1000;
 export class ServicesReconciler implements ServiceRules {
   readonly #options: ReconcilerOptions;
   readonly #families: readonly Family[];
-  readonly #claims = new Claims();
+  readonly #models: AppliedModels;
   #addresses: ClusterAddresses;
   #placements = new Map<string, Placement>();
   #tables: ReadonlyMap<Family, TableState> = new Map();
-  /** Whether the kernel has what the fields above say. */
-  #loaded = false;
-  readonly stats = { transactions: 0, elements: 0, rebuilds: 0, failures: 0 };
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
     this.#families = options.families ?? [4, 6];
     this.#addresses = options.addresses;
+    this.#models = new AppliedModels(options, {
+      load: () => this.#load(),
+      change: (dirty) => this.#applyFrontends(dirty),
+    });
+  }
+
+  get stats(): RulesStats {
+    return this.#models.stats;
   }
 
   /** Elements that the next `apply` will delete. */
@@ -63,7 +67,7 @@ export class ServicesReconciler implements ServiceRules {
   }
 
   get services(): number {
-    return this.#claims.size;
+    return this.#models.claims.size;
   }
 
   get frontends(): number {
@@ -83,51 +87,20 @@ export class ServicesReconciler implements ServiceRules {
   /** Changes the CIDRs of pods and Services; the next `apply` writes everything anew. */
   setAddresses(addresses: ClusterAddresses): void {
     this.#addresses = addresses;
-    this.#loaded = false;
+    this.invalidate();
   }
 
   /** Says that the kernel may have lost what was applied: the next `apply` writes everything anew. */
   invalidate(): void {
-    this.#loaded = false;
+    this.#models.invalidate();
   }
 
   /**
    * Applies the models of some Services, and deletes what earlier calls left. Throws a KernelError when the kernel refuses
    * also the whole ruleset; the models are kept, and calling again (with none) tries again.
    */
-  async apply(models: Iterable<KeyedModel>): Promise<void> {
-    const dirty = new Set<string>();
-    const keys: string[] = [];
-    for (const [key, model] of models) {
-      keys.push(key);
-      this.#claims.set(key, model, dirty);
-    }
-    for (const key of keys)
-      for (const problem of this.#claims.conflictProblems(key)) this.#options.onProblem?.(problem);
-    if (!this.#loaded) return this.#load();
-    try {
-      await this.#applyFrontends(dirty);
-    } catch (error) {
-      this.stats.failures++;
-      this.#options.log.warn({ error }, `service rules: a change failed, writing all anew: ${messageOf(error)}`);
-      this.#loaded = false;
-      await this.#recover(keys);
-    }
-  }
-
-  /** Writes everything anew; if that fails too, once more without the Services of the change that failed. */
-  async #recover(keys: readonly string[]): Promise<void> {
-    try {
-      await this.#load();
-    } catch (error) {
-      if (keys.length === 0 || keys.length === this.#claims.size) throw error;
-      for (const key of keys) {
-        const model = this.#claims.get(key);
-        this.#claims.set(key, undefined, new Set());
-        if (model) this.#options.onProblem?.(claimProblem(model, 'KernelRefused', `not in force: ${messageOf(error)}`));
-      }
-      await this.#load();
-    }
+  apply(models: Iterable<KeyedModel>): Promise<void> {
+    return this.#models.apply(models);
   }
 
   async #applyFrontends(dirty: ReadonlySet<string>): Promise<void> {
@@ -171,7 +144,7 @@ export class ServicesReconciler implements ServiceRules {
 
   #changeOne(id: string, changes: ReadonlyMap<Family, ElementChanges>): void {
     const before = this.#placements.get(id);
-    const frontend = this.#claims.winner(id);
+    const frontend = this.#models.claims.winner(id);
     const after = frontend && place(frontend, before);
     const family = (after ?? before)?.frontend.family;
     const table = family && this.#tables.get(family);
@@ -184,16 +157,14 @@ export class ServicesReconciler implements ServiceRules {
 
   /** Replaces what the tables hold. Where none are there yet nobody is served yet either, and a large load goes in parts. */
   async #load(): Promise<void> {
-    this.stats.rebuilds++;
-    const ids = [...this.#claims.frontendKeys()];
+    const ids = [...this.#models.claims.frontendKeys()];
     const isTakeover = this.#tablesExist();
-    const frontends = isTakeover ? ids.sort().map((id) => this.#claims.winner(id)!) : [];
+    const frontends = isTakeover ? ids.sort().map((id) => this.#models.claims.winner(id)!) : [];
     const ruleset = renderRuleset(frontends, this.#families, this.#addresses);
     this.#tables = ruleset.tables;
     this.#placements = ruleset.placements;
     if (!isTakeover || !(await this.#takeOver(ruleset))) await this.#run(ruleset.replace());
     if (!isTakeover) await this.#applyFrontends(new Set(ids));
-    this.#loaded = true;
     this.#options.flows?.clearAll(this.#placements);
   }
 
@@ -218,7 +189,9 @@ export class ServicesReconciler implements ServiceRules {
    * them: listing one small map costs 0.1 ms, a chain or the names of tables cost libnftables 1.0.6 a dump of everything.
    */
   isIntact(): boolean {
-    return !this.#loaded || this.#families.every((family) => this.#listDispatch(family)?.includes('goto refuse'));
+    return (
+      !this.#models.isLoaded || this.#families.every((family) => this.#listDispatch(family)?.includes('goto refuse'))
+    );
   }
 
   #listDispatch(family: Family): string | undefined {
@@ -231,7 +204,7 @@ export class ServicesReconciler implements ServiceRules {
   }
 
   async #run(text: string): Promise<void> {
-    this.stats.transactions++;
+    this.#models.stats.transactions++;
     const { nft } = this.#options;
     if (text.length > ASYNC_BYTES) return nft.runAsync(text);
     await orQueued(
@@ -244,19 +217,19 @@ export class ServicesReconciler implements ServiceRules {
     if (changes.length === 0) return;
     const { elements } = this.#options.nft;
     const count = changes.reduce((sum, each) => sum + (each.elements === 'all' ? 0 : each.elements.length), 0);
-    this.stats.transactions++;
+    this.#models.stats.transactions++;
     if (count > ASYNC_ELEMENTS) await elements.commitAsync(changes);
     else
       await orQueued(
         () => elements.commit(changes),
         () => elements.commitAsync(changes),
       );
-    this.stats.elements += count;
+    this.#models.stats.elements += count;
   }
 
   /** Deletes the tables: nothing of podwire's Services stays in the kernel. */
   remove(): void {
-    this.#loaded = false;
+    this.invalidate();
     this.#options.nft.run(
       this.#families.map((family) => `add table ${tableOf(family)}\ndelete table ${tableOf(family)}\n`).join(''),
     );
