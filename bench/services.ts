@@ -21,6 +21,7 @@ import { makeNode, makeService, makeSlice } from '../src/node/services/fixtures.
 import { nftablesRules } from '../src/node/services/nftables/reconciler.ts';
 import { distribution, type Metrics } from './metrics.ts';
 import { ConnectLab, compilePrograms, type Programs, SERVER, SERVERS } from './services/connect-lab.ts';
+import { ConnectRounds } from './services/connect-rounds.ts';
 import { ebpfBench, type SocketBench } from './services/ebpf.ts';
 import { Feed } from './services/feed.ts';
 import { renderShape, renderShapeChange, type ShapeService } from './services/kube-proxy-shape.ts';
@@ -33,6 +34,8 @@ const CHANGES = 300;
 const CHURN = 30_000;
 const PEER_CHANGES = 12;
 const PEER_BATCH = 100;
+/** Services when connects are timed; the peer is loaded with the first of them and with as many as it changes. */
+const SIZES = [1000, 10_000, 30_000] as const;
 const PEER = 'kube-proxy nftables mode, ruleset shape';
 
 export interface Options {
@@ -48,10 +51,19 @@ export async function run(options: Options = {}): Promise<Metrics> {
     const own = await measurePodwire(count);
     const held = await measureHeld(folder, count, 10);
     const single = await measureHeld(folder, 1, 100_000);
-    const connects = await measureConnects(programs, [1000, 10_000, 30_000]);
-    const sockets = await measureSockets(programs, [1000, 10_000, 30_000], count);
-    const peer = await measurePeer(folder, programs, count);
-    return { ...metrics(own, connects, peer), ...socketMetrics(sockets, connects, peer), ...heldMetrics(held, single) };
+    const sockets = await measureSockets(programs, count);
+    await using rounds = new ConnectRounds();
+    for (const size of SIZES) {
+      await addPodwire(rounds, programs, size);
+      if (sockets) await addSockets(rounds, programs, size);
+    }
+    const peer = await measurePeer(folder, programs, count, rounds);
+    const connects = rounds.measure();
+    return {
+      ...metrics(own, connects, peer),
+      ...(sockets ? socketMetrics(sockets, connects, peer) : {}),
+      ...heldMetrics(held, single),
+    };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -111,10 +123,10 @@ interface Figures {
   readonly change: readonly number[];
   readonly churn: number;
 }
-/** Microseconds above a direct connect, by the number of Services. */
-type Connects = ReadonlyMap<number, readonly number[]>;
+/** Microseconds above a direct connect, by mode and number of Services. */
+type Connects = ReadonlyMap<string, readonly number[]>;
 
-function metrics(own: Figures, connects: Connects, peer: Figures & { connects: Connects }): Metrics {
+function metrics(own: Figures, connects: Connects, peer: Figures): Metrics {
   const name = PEER;
   const result: Metrics = {
     'services.load_10k': { unit: 'ms', podwire: distribution(own.load), peer: { name, ...distribution(peer.load) } },
@@ -130,11 +142,11 @@ function metrics(own: Figures, connects: Connects, peer: Figures & { connects: C
       peer: { name: `${PEER}, ${PEER_BATCH} changes in a transaction`, ...distribution([peer.churn]) },
     },
   };
-  for (const [services, samples] of connects) {
-    const other = peer.connects.get(services);
-    result[`services.connect_${services / 1000}k`] = {
+  for (const size of SIZES) {
+    const other = connects.get(`peer ${size}`);
+    result[`services.connect_${size / 1000}k`] = {
       unit: 'us',
-      podwire: distribution(samples),
+      podwire: distribution(connects.get(`nftables ${size}`)!),
       ...(other ? { peer: { name, ...distribution(other) } } : {}),
       note: `cost above a direct connect${other ? '' : '; the peer is not loaded at this size, it takes minutes'}`,
     };
@@ -142,12 +154,7 @@ function metrics(own: Figures, connects: Connects, peer: Figures & { connects: C
   return result;
 }
 
-function socketMetrics(
-  sockets: SocketFigures | undefined,
-  connects: Connects,
-  peer: Figures & { connects: Connects },
-): Metrics {
-  if (!sockets) return {};
+function socketMetrics(sockets: SocketFigures, connects: Connects, peer: Figures): Metrics {
   const result: Metrics = {
     'services.ebpf_load_10k': {
       unit: 'ms',
@@ -167,14 +174,14 @@ function socketMetrics(
       peer: { name: `${PEER}, ${PEER_BATCH} changes in a transaction`, ...distribution([peer.churn]) },
     },
   };
-  for (const [services, samples] of sockets.connects) {
-    const shape = peer.connects.get(services);
+  for (const size of SIZES) {
+    const shape = connects.get(`peer ${size}`);
     const other = shape
       ? { name: PEER, samples: shape }
-      : { name: 'podwire, mode nftables', samples: connects.get(services)! };
-    result[`services.ebpf_connect_${services / 1000}k`] = {
+      : { name: 'podwire, mode nftables', samples: connects.get(`nftables ${size}`)! };
+    result[`services.ebpf_connect_${size / 1000}k`] = {
       unit: 'us',
-      podwire: distribution(samples),
+      podwire: distribution(connects.get(`ebpf ${size}`)!),
       peer: { name: other.name, ...distribution(other.samples) },
       note: 'cost above a direct connect',
     };
@@ -318,47 +325,39 @@ async function timeChurn(feed: Feed, count: number, controller: ServicesControll
   return (CHURN / (performance.now() - began)) * 1000;
 }
 
-async function measureConnects(programs: Programs, counts: readonly number[]): Promise<Connects> {
-  const result = new Map<number, number[]>();
-  for (const count of counts) {
-    using lab = new ConnectLab(programs);
-    await lab.serve();
-    const abort = new AbortController();
-    await startedIn(lab.node, feedOf(count, SERVERS), abort.signal).start();
-    lab.measure(clusterIp(count - 1));
-    result.set(count, lab.measure(clusterIp(count - 1)));
+async function addPodwire(rounds: ConnectRounds, programs: Programs, size: number): Promise<void> {
+  const lab = new ConnectLab(programs);
+  const abort = new AbortController();
+  rounds.add(`nftables ${size}`, lab, clusterIp(size - 1), () => abort.abort());
+  await lab.serve();
+  await startedIn(lab.node, feedOf(size, SERVERS), abort.signal).start();
+}
+
+async function addSockets(rounds: ConnectRounds, programs: Programs, size: number): Promise<void> {
+  const socket = await ebpfBench(String(size));
+  if (!socket) return;
+  const lab = new ConnectLab(programs, socket.cgroup);
+  const abort = new AbortController();
+  rounds.add(`ebpf ${size}`, lab, clusterIp(size - 1), async () => {
     abort.abort();
-  }
-  return result;
+    await socket[Symbol.asyncDispose]();
+  });
+  await lab.serve();
+  await startedIn(lab.node, feedOf(size, SERVERS), abort.signal, () => {}, socket).start();
 }
 
 interface SocketFigures extends Figures {
-  readonly connects: Connects;
   /** How long a request and its answer take through a Service, in percent of a direct one. */
   readonly exchanges: Readonly<Record<'tcp' | 'udp', { readonly sockets: number[]; readonly packets: number[] }>>;
 }
 
 /** The mode ebpf; undefined where this machine has not what it needs. */
-async function measureSockets(
-  programs: Programs,
-  counts: readonly number[],
-  count: number,
-): Promise<SocketFigures | undefined> {
-  await using socket = await ebpfBench();
+async function measureSockets(programs: Programs, count: number): Promise<SocketFigures | undefined> {
+  await using socket = await ebpfBench('figures');
   if (!socket) return undefined;
   const figures = await measurePodwire(count, socket);
-  const connects = new Map<number, number[]>();
-  for (const each of counts) {
-    using lab = new ConnectLab(programs, socket.cgroup);
-    await lab.serve();
-    const abort = new AbortController();
-    await startedIn(lab.node, feedOf(each, SERVERS), abort.signal, () => {}, socket).start();
-    lab.measure(clusterIp(each - 1));
-    connects.set(each, lab.measure(clusterIp(each - 1)));
-    abort.abort();
-    socket.release();
-  }
-  return { ...figures, connects, exchanges: await measureExchanges(programs, socket) };
+  socket.release();
+  return { ...figures, exchanges: await measureExchanges(programs, socket) };
 }
 
 async function measureExchanges(programs: Programs, socket: SocketBench): Promise<SocketFigures['exchanges']> {
@@ -391,15 +390,11 @@ async function measureExchanges(programs: Programs, socket: SocketBench): Promis
   return { tcp: of('tcp'), udp: of('udp') };
 }
 
-async function measurePeer(
-  folder: string,
-  programs: Programs,
-  count: number,
-): Promise<Figures & { connects: Connects }> {
-  const connects = new Map<number, number[]>();
+async function measurePeer(folder: string, programs: Programs, count: number, rounds: ConnectRounds): Promise<Figures> {
   let figures: Figures | undefined;
   for (const each of [1000, count]) {
-    using lab = new ConnectLab(programs);
+    const lab = new ConnectLab(programs);
+    rounds.add(`peer ${each}`, lab, clusterIp(each - 1));
     await lab.serve();
     const services = Array.from({ length: each }, (_, n): ShapeService => {
       const endpoints = n === each - 1 ? SERVERS : endpointsOf(n);
@@ -413,11 +408,9 @@ async function measurePeer(
       return performance.now() - began;
     };
     const load = [nft(renderShape(services))];
-    lab.measure(clusterIp(each - 1));
-    connects.set(each, lab.measure(clusterIp(each - 1)));
     if (each === count) figures = { load, ...peerChanges(services, nft) };
   }
-  return { ...figures!, connects };
+  return figures!;
 }
 
 function peerChanges(services: ShapeService[], nft: (text: string) => number): { change: number[]; churn: number } {

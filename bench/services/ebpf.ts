@@ -17,15 +17,15 @@ export interface SocketBench extends AsyncDisposable {
   release(): void;
 }
 
-/** Undefined, with a word on stderr, where the mode cannot be run on this machine. */
-export async function ebpfBench(): Promise<SocketBench | undefined> {
+/** Undefined, with a word on stderr, where the mode cannot be run on this machine. Each has a control group of its own name. */
+export async function ebpfBench(name: string): Promise<SocketBench | undefined> {
   const root = cgroup2Root();
   const folder = mkdtempSync(join(tmpdir(), 'podwire-bench-ebpf-'));
   try {
     if (!root) throw new Error('no control groups of version 2 are mounted');
     const object = join(folder, 'services.o');
     await compileServicePrograms(object);
-    return benchIn(join(root, `podwire-bench-${process.pid}`), object, folder);
+    return benchIn(join(root, `podwire-bench-${process.pid}-${name}`), object, folder);
   } catch (error) {
     rmSync(folder, { recursive: true });
     process.stderr.write(`the mode ebpf is left out: ${messageOf(error)}\n`);
