@@ -3,8 +3,15 @@
  * runtime alone in the same run: the same sandbox, network plugin and container by CRI calls by hand (RunPodSandbox,
  * CreateContainer, StartContainer), without API server, scheduler, volumes, image check or status.
  */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
+import { join } from 'node:path';
 import { Cluster } from '../src/cluster/cluster.ts';
+import type { corev1, Pod } from '../src/kube/types.ts';
+import { buildContainerConfig } from '../src/node/pods/config/container-config.ts';
+import { buildSandboxConfig } from '../src/node/pods/config/sandbox-config.ts';
 import { CriClient } from '../src/node/pods/cri/client.ts';
+import type { Image, Mount } from '../src/node/pods/cri/types.ts';
 import { distribution, type Metrics } from './metrics.ts';
 
 export const about = 'pod created to ready, one and 50 at once, against the bare CRI calls';
@@ -13,6 +20,12 @@ const ROUNDS = 20;
 const CROWD = 50;
 const CROWDS = 3;
 const NODE = 'node-1';
+const CONTAINER: corev1.Container = {
+  name: 'main',
+  image: 'busybox',
+  imagePullPolicy: 'IfNotPresent',
+  command: ['sleep', '1000'],
+};
 
 export async function run(): Promise<Metrics> {
   await using cluster = await Cluster.start({ name: `bench-${process.pid}`, nodes: 1 });
@@ -78,7 +91,7 @@ async function podsReady({ client }: Cluster, names: readonly string[]): Promise
         metadata: { name, namespace: 'default' },
         spec: {
           terminationGracePeriodSeconds: 0,
-          containers: [{ name: 'main', image: 'busybox', imagePullPolicy: 'IfNotPresent', command: ['sleep', '1000'] }],
+          containers: [CONTAINER],
         },
       }),
     ),
@@ -107,7 +120,9 @@ async function quiet(client: Cluster['client'], names: readonly string[]): Promi
  * Milliseconds for the CRI calls of all at once. Each has an API object, bound to a node that does not exist, so that the
  * network plugin finds the pod's labels as it does for every pod.
  */
-async function bareCalls({ client, paths }: Cluster, cri: CriClient, names: readonly string[]): Promise<number> {
+async function bareCalls(cluster: Cluster, cri: CriClient, names: readonly string[]): Promise<number> {
+  const { client } = cluster;
+  const image = (await cri.imageStatus('docker.io/library/busybox:latest'))!;
   const pods = await Promise.all(
     names.map((name) =>
       client.create('Pod', {
@@ -115,14 +130,15 @@ async function bareCalls({ client, paths }: Cluster, cri: CriClient, names: read
         spec: {
           nodeName: 'nowhere',
           terminationGracePeriodSeconds: 0,
-          containers: [{ name: 'main', image: 'busybox' }],
+          containers: [CONTAINER],
         },
       }),
     ),
   );
+  for (const pod of pods) makeFiles(cluster, pod);
   await new Promise((resolve) => setTimeout(resolve, 100));
   const start = performance.now();
-  const sandboxes = await Promise.all(pods.map(({ metadata }) => startByHand(cri, paths, metadata.name, metadata.uid)));
+  const sandboxes = await Promise.all(pods.map((pod) => startByHand(cri, cluster, pod, image)));
   const elapsed = performance.now() - start;
   await Promise.all(
     sandboxes.map(async (id) => {
@@ -137,28 +153,49 @@ async function bareCalls({ client, paths }: Cluster, cri: CriClient, names: read
   return elapsed;
 }
 
-async function startByHand(cri: CriClient, paths: Cluster['paths'], name: string, uid: string): Promise<string> {
-  const config = {
-    metadata: { name, namespace: 'default', uid, attempt: 0 },
-    hostname: name,
-    logDirectory: paths.logs,
-    labels: {},
-    annotations: {},
-    linux: { cgroupParent: `/${paths.cgroup}/${NODE}/${uid}` },
-  };
-  const sandbox = await cri.runPodSandbox(config);
-  const container = await cri.createContainer(
-    sandbox,
-    {
-      metadata: { name: 'main', attempt: 0 },
-      image: { image: 'docker.io/library/busybox:latest' },
-      command: ['sleep', '1000'],
-      labels: {},
-      annotations: {},
-      logPath: `${uid}.log`,
-    },
-    config,
-  );
-  await cri.startContainer(container);
+/** With the very configurations that an agent sends for such a pod, made by its own builders; files and image are there already. */
+async function startByHand(cri: CriClient, { paths }: Cluster, pod: Pod, image: Image): Promise<string> {
+  const folder = join(paths.logs, pod.metadata.uid);
+  const [container] = pod.spec.containers as [corev1.Container];
+  const sandboxConfig = buildSandboxConfig({
+    pod,
+    attempt: 0,
+    logDirectory: folder,
+    dns: { servers: ['10.96.0.10'], searches: ['default.svc.cluster.local'], options: ['ndots:5'] },
+    clusterDomain: 'cluster.local',
+    cgroupParent: `/${paths.cgroup}/${NODE}/pod${pod.metadata.uid}`,
+  });
+  const config = buildContainerConfig({
+    pod,
+    container,
+    attempt: 0,
+    imageRef: image.id,
+    imageUser: { uid: image.uid?.value, username: image.username },
+    environment: new Map([['KUBERNETES_SERVICE_HOST', '10.96.0.1']]),
+    mounts: filesFor(folder, container),
+    nodeMemory: totalmem(),
+  });
+  // Without the labels by which an agent would take it for its own.
+  const sandbox = await cri.runPodSandbox({ ...sandboxConfig, labels: {} });
+  await cri.startContainer(await cri.createContainer(sandbox, { ...config, labels: {} }, sandboxConfig));
   return sandbox;
+}
+
+/** What a pod's container finds mounted: its volumes, /etc/hosts and the termination message. Made before the clock starts. */
+function filesFor(folder: string, container: corev1.Container): Mount[] {
+  const volumes = (container.volumeMounts ?? []).map(({ name, mountPath, readOnly }): Mount => {
+    return { containerPath: mountPath, hostPath: join(folder, name), readonly: readOnly ?? false };
+  });
+  return [
+    ...volumes,
+    { containerPath: '/etc/hosts', hostPath: join(folder, 'etc-hosts') },
+    { containerPath: '/dev/termination-log', hostPath: join(folder, 'message') },
+  ];
+}
+
+function makeFiles({ paths }: Cluster, { metadata, spec }: Pod): void {
+  const folder = join(paths.logs, metadata.uid);
+  for (const { name } of spec.volumes ?? []) mkdirSync(join(folder, name), { recursive: true });
+  for (const { name } of spec.containers) mkdirSync(join(folder, name), { recursive: true });
+  for (const file of ['etc-hosts', 'message']) writeFileSync(join(folder, file), '');
 }
