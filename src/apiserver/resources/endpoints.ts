@@ -2,14 +2,13 @@
 import { hostPort } from '../../base/ip.ts';
 import type { Endpoints } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
-import { object as define, int32, list, type Schema, string, wire } from '../schema/schema.ts';
+import { int32, list, string, wire } from '../schema/schema.ts';
 import { type FieldError, invalid, required } from '../validation/field.ts';
 import { nonSpecialIp, portNumber } from '../validation/names.ts';
 import { age } from './age.ts';
+import { coreObject as object } from './core-object.ts';
 import { type Draftable, defineKind } from './kind.ts';
 import { ObjectReference } from './references.ts';
-
-const object = (name: string, fields: Readonly<Record<string, Schema>>) => define(`io.k8s.api.core.v1.${name}`, fields);
 
 const EndpointAddress = object('EndpointAddress', {
   ip: wire(1, string({ required: true })),

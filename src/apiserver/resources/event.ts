@@ -1,15 +1,14 @@
 /** Event, core/v1. */
 import type { Event } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
-import { object as define, int32, microTime, type Schema, string, time, use, wire } from '../schema/schema.ts';
+import { int32, microTime, string, time, use, wire } from '../schema/schema.ts';
 import { type FieldError, invalid, notSupported } from '../validation/field.ts';
 import { age } from './age.ts';
+import { coreObject as object } from './core-object.ts';
 import { type Draftable, defineKind } from './kind.ts';
 import { ObjectReference } from './references.ts';
 
 type Draft = Draftable<Event>;
-
-const object = (name: string, fields: Readonly<Record<string, Schema>>) => define(`io.k8s.api.core.v1.${name}`, fields);
 
 export const event = defineKind<Draft>({
   group: '',

@@ -3,25 +3,11 @@
 import { isCidr } from '../../base/ip.ts';
 import type { Node } from '../../kube/types.ts';
 import { topLevel } from '../schema/meta.ts';
-import {
-  boolean,
-  object as define,
-  int32,
-  int64,
-  list,
-  quantities,
-  type Schema,
-  string,
-  strings,
-  time,
-  wire,
-} from '../schema/schema.ts';
+import { boolean, int32, int64, list, quantities, string, strings, time, wire } from '../schema/schema.ts';
 import { type FieldError, type FieldErrors, forbidden, invalid } from '../validation/field.ts';
 import { age } from './age.ts';
+import { coreObject as object } from './core-object.ts';
 import { type Draftable, defineKind } from './kind.ts';
-
-const object = (name: string, fields: Readonly<Record<string, Schema>>, options = {}) =>
-  define(`io.k8s.api.core.v1.${name}`, fields, options);
 
 /** Dynamic kubelet configuration, which Kubernetes has given up. */
 const NodeConfigSource = object('NodeConfigSource', {

@@ -1,21 +1,7 @@
 /** The schema of PodStatus. */
-import {
-  boolean,
-  object as define,
-  int32,
-  int64,
-  list,
-  type ObjectSchema,
-  quantities,
-  type Schema,
-  string,
-  time,
-  wire,
-} from '../schema/schema.ts';
-import { ResourceRequirements } from './pod-spec.ts';
-
-const object = (name: string, fields: Readonly<Record<string, Schema>>, description?: string): ObjectSchema =>
-  define(`io.k8s.api.core.v1.${name}`, fields, description ? { description } : {});
+import { boolean, int32, int64, list, quantities, string, time, wire } from '../schema/schema.ts';
+import { ResourceRequirements } from './container-spec.ts';
+import { coreObject as object } from './core-object.ts';
 
 const ContainerState = object('ContainerState', {
   waiting: wire(1, object('ContainerStateWaiting', { reason: wire(1, string()), message: wire(2, string()) })),

@@ -1,7 +1,6 @@
 /** The small types of core/v1 by which objects name others, or parts of themselves. */
-import { boolean, object as define, embedded, quantity, type Schema, string, wire } from '../schema/schema.ts';
-
-const object = (name: string, fields: Readonly<Record<string, Schema>>) => define(`io.k8s.api.core.v1.${name}`, fields);
+import { boolean, embedded, quantity, string, wire } from '../schema/schema.ts';
+import { coreObject as object } from './core-object.ts';
 
 export const LocalObjectReference = object('LocalObjectReference', { name: wire(1, string()) });
 

@@ -1,20 +1,9 @@
 /** Service, core/v1. Addresses and node ports are allocated in src/apiserver/allocation. */
 import { Condition, topLevel } from '../schema/meta.ts';
-import {
-  boolean,
-  object as define,
-  int32,
-  intOrString,
-  list,
-  type Schema,
-  string,
-  stringMap,
-  strings,
-  use,
-  wire,
-} from '../schema/schema.ts';
+import { boolean, int32, intOrString, list, string, stringMap, strings, use, wire } from '../schema/schema.ts';
 import { dns1035Label } from '../validation/names.ts';
 import { age } from './age.ts';
+import { coreObject as object } from './core-object.ts';
 import { defineKind } from './kind.ts';
 import {
   hasClusterIp,
@@ -26,9 +15,6 @@ import {
 import { validateService, validateServiceUpdate } from './service-validation.ts';
 
 type Spec = ServiceSpecDraft;
-
-const object = (name: string, fields: Readonly<Record<string, Schema>>, options = {}) =>
-  define(`io.k8s.api.core.v1.${name}`, fields, options);
 
 const ServicePort = object('ServicePort', {
   name: wire(

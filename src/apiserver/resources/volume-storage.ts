@@ -3,22 +3,10 @@
  * they are here so that objects of other clusters can be read, checked and kept as they are.
  */
 import { LabelSelector, ObjectMeta } from '../schema/meta.ts';
-import {
-  boolean,
-  object as define,
-  int32,
-  quantities,
-  type Schema,
-  string,
-  stringMap,
-  strings,
-  use,
-  wire,
-} from '../schema/schema.ts';
+import { boolean, int32, quantities, string, stringMap, strings, use, wire } from '../schema/schema.ts';
+import { coreObject as object } from './core-object.ts';
 import { LocalObjectReference } from './references.ts';
 
-const object = (name: string, fields: Readonly<Record<string, Schema>>, options = {}) =>
-  define(`io.k8s.api.core.v1.${name}`, fields, options);
 const required = () => string({ required: true });
 
 const PersistentVolumeClaimSpec = object('PersistentVolumeClaimSpec', {

@@ -1,24 +1,9 @@
 /** The schema of a pod's volumes: what nodes can mount. Storage systems are in volume-storage.ts. */
 import { LabelSelector } from '../schema/meta.ts';
-import {
-  boolean,
-  object as define,
-  embedded,
-  int32,
-  int64,
-  list,
-  type ObjectSchema,
-  quantity,
-  type Schema,
-  string,
-  stringMap,
-  wire,
-} from '../schema/schema.ts';
+import { boolean, embedded, int32, int64, list, quantity, string, stringMap, wire } from '../schema/schema.ts';
+import { coreObject as object } from './core-object.ts';
 import { LocalObjectReference, ObjectFieldSelector, ResourceFieldSelector } from './references.ts';
 import { storageSources } from './volume-storage.ts';
-
-const object = (name: string, fields: Readonly<Record<string, Schema>>, description?: string): ObjectSchema =>
-  define(`io.k8s.api.core.v1.${name}`, fields, description ? { description } : {});
 
 /** Files of volumes have this mode unless they say otherwise. */
 const MODE = 0o644;
