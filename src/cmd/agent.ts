@@ -8,19 +8,16 @@
  */
 import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { systemClock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import { familyOf } from '../base/ip.ts';
 import { createLogger, type Logger } from '../base/log.ts';
 import { parseNodePortChoices } from '../base/node-port-choice.ts';
 import { type ProxyMode, servesLocalhost } from '../cluster/proxy-mode.ts';
-import { compactObject } from '../kube/compact.ts';
 import { EventRecorder } from '../kube/events.ts';
 import { HttpClient } from '../kube/http-client.ts';
-import { Informer } from '../kube/informer.ts';
+import type { Informer } from '../kube/informer.ts';
 import { InformerView } from '../kube/informer-view.ts';
 import { apiPath, apiResources } from '../kube/names.ts';
-import { isNotFound } from '../kube/status.ts';
 import type { Node } from '../kube/types.ts';
 import { Conntrack } from '../linux/conntrack.ts';
 import { watchLogGroup } from '../linux/nflog.ts';
@@ -55,6 +52,7 @@ import { RoutesController } from '../node/routes/controller.ts';
 import { ServicesController } from '../node/services/controller.ts';
 import { DEFAULT_NODE_PORT_CHOICES } from '../node/services/node-addresses.ts';
 import { NodePortPlaces } from '../node/services/node-port-places.ts';
+import { createInformers } from './agent-informers.ts';
 import { renderAgentMetrics } from './agent-metrics.ts';
 import { containerdPid } from './containerd-process.ts';
 import { DROPS_SOCKET } from './policy-socket.ts';
@@ -95,7 +93,6 @@ const SYNC_PORT = 10250;
 const LEAK_CHECK_MS = 60_000;
 /** A pod's start takes less between two of its events. */
 const EVENTS_LULL_MS = 200;
-const RETRY_MS = 200;
 
 export function runAgent(options: AgentOptions): Promise<void> {
   const log = createLogger('agent', { node: options.nodeName });
@@ -106,8 +103,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   const { nodeName, nodeIp, state } = options;
   mkdirSync(state, { recursive: true });
   const client = HttpClient.fromKubeconfig(options.kubeconfig, `podwire-agent/${nodeName}`);
-  const hasClusterPolicies = await servesClusterPolicies(client, log, signal);
-  const informers = createInformers(client, log, hasClusterPolicies);
+  const informers = await createInformers(client, log, signal);
   const ownPods = new InformerView(informers.pods, (pod) => pod.spec.nodeName === nodeName);
   const events = new EventRecorder({ client, component: 'kubelet', host: nodeName, log, lullMs: EVENTS_LULL_MS });
 
@@ -295,37 +291,6 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   registration.refresh();
   releaseLeaks(network, runtime, log, signal);
   log.info({ podCidrs: ipam.podCidrs }, 'the node is up');
-}
-
-/**
- * Whether the API server serves ClusterNetworkPolicy: elsewhere it is a CustomResourceDefinition that may not be there. Only
- * a clear no counts; while there is no answer the agent waits, because starting without them would open holes.
- */
-async function servesClusterPolicies(client: HttpClient, log: Logger, signal: AbortSignal): Promise<boolean> {
-  const { group, version } = apiResources.ClusterNetworkPolicy;
-  for (;;) {
-    try {
-      await client.text({ method: 'GET', path: `/apis/${group}/${version}` });
-      return true;
-    } catch (error) {
-      if (isNotFound(error)) return false;
-      log.debug({ error }, `asking for ${group}: ${messageOf(error)}`);
-      await systemClock.sleep(RETRY_MS, signal);
-    }
-  }
-}
-
-function createInformers(client: HttpClient, log: Logger, hasClusterPolicies: boolean) {
-  const all = { client, log };
-  return {
-    nodes: new Informer('Node', all),
-    pods: new Informer('Pod', all),
-    services: new Informer('Service', { ...all, transform: compactObject }),
-    slices: new Informer('EndpointSlice', { ...all, transform: compactObject }),
-    namespaces: new Informer('Namespace', all),
-    policies: new Informer('NetworkPolicy', all),
-    ...(hasClusterPolicies ? { clusterPolicies: new Informer('ClusterNetworkPolicy', all) } : {}),
-  };
 }
 
 function readTls(state: string) {
