@@ -1,0 +1,197 @@
+/**
+ * From a write at podwire's API server to the kernel, for podwire's agent and the real kube-proxy alike: the same API server
+ * and Services, the same start and end of the clock, one after the other, each in a namespace of its own.
+ */
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { NetworkNamespace } from '../../../src/linux/netns.ts';
+import { ConnectLab, type Programs, SERVERS } from '../connect-lab.ts';
+import { ApiUnderTest } from './api.ts';
+import { Commits } from './commits.ts';
+import { renderConfiguration, versionOf } from './kube-proxy.ts';
+import { clusterIp, NODE } from './objects.ts';
+import type { BenchProcess } from './processes.ts';
+import { type RunningProxy, startAgent, startKubeProxy } from './proxies.ts';
+
+const LONE_CHANGES = 12;
+/** Between two lone changes, in milliseconds: more than kube-proxy's least time between two syncs by default. */
+const LONE_REST_MS = 1200;
+const STREAM_CHANGES = 30;
+const STREAM_REST_MS = 250;
+const CHURN_MS = 10_000;
+/** Bytes of a listed map. */
+const MOST_LISTED = 1 << 26;
+const LONGEST_MS = 120_000;
+/** The least that kube-proxy's configuration takes; 0 means its default. */
+export const SHORTEST_SYNC_MS = 1;
+
+export interface Changes {
+  /** From the write to the kernel's new generation, in milliseconds. */
+  readonly ms: readonly number[];
+  /** Processor time of one of them, in milliseconds. */
+  readonly cpuMs: number;
+}
+
+export interface Churn {
+  readonly written: number;
+  /** From the first write to the last commit. */
+  readonly perSecond: number;
+  /** Of one change, in milliseconds. */
+  readonly cpuMs: number;
+}
+
+export interface FromApi {
+  /** From the start of its process to all in the kernel, in milliseconds. */
+  readonly loadMs: number;
+  /** Of this the sync alone, when everything was read. */
+  readonly syncMs: number;
+  readonly loadCpuMs: number;
+  /** One after the other, with a rest between. */
+  readonly lone: Changes;
+  /** Four a second, whatever became of those before. */
+  readonly stream: Changes;
+  readonly churn: Churn;
+  /** Microseconds above a direct connect. */
+  readonly connect: readonly number[];
+}
+
+export interface Compared {
+  /** "kube-proxy v1.36.3, nftables" */
+  readonly peer: string;
+  readonly podwire: FromApi;
+  readonly kubeProxy: FromApi;
+  /** kube-proxy started again with the least time between syncs that it takes. */
+  readonly shortest: Pick<FromApi, 'lone' | 'stream'>;
+}
+
+/** Starts both, one after the other, over the same API server; `program` is a kube-proxy. */
+export async function compareFromApi(
+  program: string,
+  folder: string,
+  programs: Programs,
+  count: number,
+): Promise<Compared> {
+  const version = await versionOf(program);
+  using own = new ConnectLab(programs);
+  using other = new ConnectLab(programs);
+  await Promise.all([own.serve(), other.serve()]);
+  await using api = await ApiUnderTest.start(folder, [own.node, other.node], count, SERVERS);
+  const [ownConfig, otherConfig] = api.kubeconfigs as [string, string];
+  const podwire = await measureAgent(own, api, ownConfig, count);
+  const start = (minSyncMs?: number) => {
+    const path = join(folder, 'kube-proxy.yaml');
+    writeFileSync(path, renderConfiguration({ kubeconfig: otherConfig, nodeName: NODE, minSyncMs }));
+    return startKubeProxy(program, path, other, count);
+  };
+  const kubeProxy = await measureKubeProxy(other, api, start, count);
+  await using again = await start(SHORTEST_SYNC_MS);
+  const shortest = await measureChanges(other.node, api, again);
+  return { peer: `kube-proxy ${version}, nftables`, podwire, kubeProxy, shortest };
+}
+
+async function measureAgent(lab: ConnectLab, api: ApiUnderTest, kubeconfig: string, count: number): Promise<FromApi> {
+  await using proxy = await startAgent(kubeconfig, lab, count);
+  requireAll(lab.node, ['ip', 'podwire-services', 'services'], count);
+  return await measureRunning(lab, api, proxy, count);
+}
+
+async function measureKubeProxy(
+  lab: ConnectLab,
+  api: ApiUnderTest,
+  start: () => Promise<RunningProxy>,
+  count: number,
+): Promise<FromApi> {
+  await using proxy = await start();
+  requireAll(lab.node, ['ip', 'kube-proxy', 'service-ips'], count);
+  return await measureRunning(lab, api, proxy, count);
+}
+
+async function measureRunning(
+  lab: ConnectLab,
+  api: ApiUnderTest,
+  proxy: RunningProxy,
+  count: number,
+): Promise<FromApi> {
+  const { loadMs, syncMs, loadCpuMs } = proxy;
+  lab.measure(clusterIp(count - 1));
+  const connect = lab.measure(clusterIp(count - 1));
+  const { lone, stream } = await measureChanges(lab.node, api, proxy);
+  const churn = await measureChurn(lab.node, api, proxy);
+  return { loadMs, syncMs, loadCpuMs, lone, stream, churn, connect };
+}
+
+/** Throws unless the map of the frontends has all of them; "kubernetes", which leads to the API server, is one more. */
+function requireAll(ns: NetworkNamespace, map: readonly string[], count: number): void {
+  const list = () => execFileSync('nft', ['list', 'map', ...map], { encoding: 'utf8', maxBuffer: MOST_LISTED });
+  const found = ns.run(list).match(/10\.\d+\.\d+\.\d+ \. tcp \. \d+/g)?.length ?? 0;
+  if (found !== count + 1) throw new Error(`${found} of ${count + 1} frontends are in ${map.join(' ')}`);
+}
+
+async function measureChanges(
+  ns: NetworkNamespace,
+  api: ApiUnderTest,
+  proxy: RunningProxy,
+): Promise<Pick<FromApi, 'lone' | 'stream'>> {
+  using commits = new Commits(ns);
+  const counted = async (changes: number, work: () => Promise<number[]>): Promise<Changes> => {
+    const before = proxy.process.cpuMs;
+    const ms = await work();
+    return { ms, cpuMs: (proxy.process.cpuMs - before) / changes };
+  };
+  const lone = await counted(LONE_CHANGES, async () => {
+    const ms: number[] = [];
+    for (let i = 0; i < LONE_CHANGES; i++) {
+      await sleep(LONE_REST_MS);
+      ms.push(await timeChange(commits, api, proxy));
+    }
+    return ms;
+  });
+  const stream = await counted(STREAM_CHANGES, async () => {
+    const running: Promise<number>[] = [];
+    for (let i = 0; i < STREAM_CHANGES; i++) {
+      await sleep(STREAM_REST_MS);
+      running.push(timeChange(commits, api, proxy));
+    }
+    return Promise.all(running);
+  });
+  return { lone, stream };
+}
+
+async function timeChange(commits: Commits, api: ApiUnderTest, { process }: RunningProxy): Promise<number> {
+  const { address, write } = api.next();
+  const seen = inTime(commits.bringing(address), process);
+  const began = performance.now();
+  const [at] = await Promise.all([seen, write()]);
+  if (at === undefined) throw new Error('the kernel lost what it had to tell of a change');
+  return at - began;
+}
+
+/** A last change marks the end: watches keep the order. Where the kernel could not tell of so much at once, another one. */
+async function measureChurn(ns: NetworkNamespace, api: ApiUnderTest, { process }: RunningProxy): Promise<Churn> {
+  const cpuBefore = process.cpuMs;
+  const began = performance.now();
+  const written = await api.churn(CHURN_MS);
+  using commits = new Commits(ns);
+  let ended: number | undefined;
+  while (ended === undefined) {
+    const { address, write } = api.next();
+    [ended] = await Promise.all([inTime(commits.bringing(address), process), write()]);
+  }
+  const perSecond = (written * 1000) / (ended - began);
+  return { written, perSecond, cpuMs: (process.cpuMs - cpuBefore) / written };
+}
+
+async function inTime<T>(promise: Promise<T>, process: BenchProcess): Promise<T> {
+  const done = new AbortController();
+  const late = sleep(LONGEST_MS, undefined, { signal: done.signal }).then(() => {
+    throw new Error(`a change was not in the kernel within ${LONGEST_MS} ms: ${process.complaints}`);
+  });
+  late.catch(() => {});
+  try {
+    return await Promise.race([promise, late, process.failed()]);
+  } finally {
+    done.abort();
+  }
+}
