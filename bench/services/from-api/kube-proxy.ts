@@ -13,10 +13,14 @@ import { connectTcp } from '../../../src/linux/sockets.ts';
 const METRICS_PORT = 10249;
 const HEALTH_PORT = 10256;
 
-/** "v1.36.3" */
-export async function versionOf(program: string): Promise<string> {
-  const text = await checkedCommand([program, '--version']);
-  return /v\d+\.\d+\.\S+/.exec(text)?.[0] ?? text.trim();
+/** "kube-proxy v1.36.3, nftables by nft 1.0.6": it runs the machine's nft, on which much of its time depends. */
+export async function nameOf(program: string): Promise<string> {
+  const version = async (of: string, pattern: RegExp) => {
+    const text = await checkedCommand([of, '--version']);
+    return pattern.exec(text)?.[0] ?? text.trim();
+  };
+  const [own, nft] = await Promise.all([version(program, /v\d+\.\d+\.\S+/), version('nft', /\d+\.\d+\.\d+/)]);
+  return `kube-proxy ${own}, nftables by nft ${nft}`;
 }
 
 export interface KubeProxySettings {

@@ -10,12 +10,12 @@ import type { NetworkNamespace } from '../../../src/linux/netns.ts';
 import { ConnectLab, type Programs, SERVERS } from '../connect-lab.ts';
 import { ApiUnderTest } from './api.ts';
 import { Commits } from './commits.ts';
-import { renderConfiguration, versionOf } from './kube-proxy.ts';
+import { nameOf, renderConfiguration } from './kube-proxy.ts';
 import { clusterIp, NODE } from './objects.ts';
 import type { BenchProcess } from './processes.ts';
 import { type RunningProxy, startAgent, startKubeProxy } from './proxies.ts';
 
-const LONE_CHANGES = 12;
+const LONE_CHANGES = 6;
 /** Between two lone changes, in milliseconds: more than kube-proxy's least time between two syncs by default. */
 const LONE_REST_MS = 1200;
 const STREAM_CHANGES = 30;
@@ -58,12 +58,12 @@ export interface FromApi {
 }
 
 export interface Compared {
-  /** "kube-proxy v1.36.3, nftables" */
+  /** "kube-proxy v1.36.3, nftables by nft 1.0.6" */
   readonly peer: string;
   readonly podwire: FromApi;
   readonly kubeProxy: FromApi;
   /** kube-proxy started again with the least time between syncs that it takes. */
-  readonly shortest: Pick<FromApi, 'lone' | 'stream'>;
+  readonly hasty: Changes;
 }
 
 /** Starts both, one after the other, over the same API server; `program` is a kube-proxy. */
@@ -73,7 +73,7 @@ export async function compareFromApi(
   programs: Programs,
   count: number,
 ): Promise<Compared> {
-  const version = await versionOf(program);
+  const peer = await nameOf(program);
   using own = new ConnectLab(programs);
   using other = new ConnectLab(programs);
   await Promise.all([own.serve(), other.serve()]);
@@ -87,8 +87,8 @@ export async function compareFromApi(
   };
   const kubeProxy = await measureKubeProxy(other, api, start, count);
   await using again = await start(SHORTEST_SYNC_MS);
-  const shortest = await measureChanges(other.node, api, again);
-  return { peer: `kube-proxy ${version}, nftables`, podwire, kubeProxy, shortest };
+  const hasty = await measureStream(other.node, api, again);
+  return { peer, podwire, kubeProxy, hasty };
 }
 
 async function measureAgent(lab: ConnectLab, api: ApiUnderTest, kubeconfig: string, count: number): Promise<FromApi> {
@@ -117,7 +117,8 @@ async function measureRunning(
   const { loadMs, syncMs, loadCpuMs } = proxy;
   lab.measure(clusterIp(count - 1));
   const connect = lab.measure(clusterIp(count - 1));
-  const { lone, stream } = await measureChanges(lab.node, api, proxy);
+  const lone = await measureLone(lab.node, api, proxy);
+  const stream = await measureStream(lab.node, api, proxy);
   const churn = await measureChurn(lab.node, api, proxy);
   return { loadMs, syncMs, loadCpuMs, lone, stream, churn, connect };
 }
@@ -129,34 +130,27 @@ function requireAll(ns: NetworkNamespace, map: readonly string[], count: number)
   if (found !== count + 1) throw new Error(`${found} of ${count + 1} frontends are in ${map.join(' ')}`);
 }
 
-async function measureChanges(
-  ns: NetworkNamespace,
-  api: ApiUnderTest,
-  proxy: RunningProxy,
-): Promise<Pick<FromApi, 'lone' | 'stream'>> {
+async function measureLone(ns: NetworkNamespace, api: ApiUnderTest, proxy: RunningProxy): Promise<Changes> {
   using commits = new Commits(ns);
-  const counted = async (changes: number, work: () => Promise<number[]>): Promise<Changes> => {
-    const before = proxy.process.cpuMs;
-    const ms = await work();
-    return { ms, cpuMs: (proxy.process.cpuMs - before) / changes };
-  };
-  const lone = await counted(LONE_CHANGES, async () => {
-    const ms: number[] = [];
-    for (let i = 0; i < LONE_CHANGES; i++) {
-      await sleep(LONE_REST_MS);
-      ms.push(await timeChange(commits, api, proxy));
-    }
-    return ms;
-  });
-  const stream = await counted(STREAM_CHANGES, async () => {
-    const running: Promise<number>[] = [];
-    for (let i = 0; i < STREAM_CHANGES; i++) {
-      await sleep(STREAM_REST_MS);
-      running.push(timeChange(commits, api, proxy));
-    }
-    return Promise.all(running);
-  });
-  return { lone, stream };
+  const before = proxy.process.cpuMs;
+  const ms: number[] = [];
+  for (let i = 0; i < LONE_CHANGES; i++) {
+    await sleep(LONE_REST_MS);
+    ms.push(await timeChange(commits, api, proxy));
+  }
+  return { ms, cpuMs: (proxy.process.cpuMs - before) / LONE_CHANGES };
+}
+
+async function measureStream(ns: NetworkNamespace, api: ApiUnderTest, proxy: RunningProxy): Promise<Changes> {
+  using commits = new Commits(ns);
+  const before = proxy.process.cpuMs;
+  const running: Promise<number>[] = [];
+  for (let i = 0; i < STREAM_CHANGES; i++) {
+    await sleep(STREAM_REST_MS);
+    running.push(timeChange(commits, api, proxy));
+  }
+  const ms = await Promise.all(running);
+  return { ms, cpuMs: (proxy.process.cpuMs - before) / STREAM_CHANGES };
 }
 
 async function timeChange(commits: Commits, api: ApiUnderTest, { process }: RunningProxy): Promise<number> {
