@@ -62,7 +62,7 @@ export interface Compared {
   readonly peer: string;
   readonly podwire: FromApi;
   readonly kubeProxy: FromApi;
-  /** kube-proxy started again with the least time between syncs that it takes. */
+  /** The stream under a kube-proxy with the least time between syncs that it takes, in a new namespace. */
   readonly hasty: Changes;
 }
 
@@ -76,18 +76,21 @@ export async function compareFromApi(
   const peer = await nameOf(program);
   using own = new ConnectLab(programs);
   using other = new ConnectLab(programs);
-  await Promise.all([own.serve(), other.serve()]);
-  await using api = await ApiUnderTest.start(folder, [own.node, other.node], count, SERVERS);
-  const [ownConfig, otherConfig] = api.kubeconfigs as [string, string];
-  const podwire = await measureAgent(own, api, ownConfig, count);
-  const start = (minSyncMs?: number) => {
+  using third = new ConnectLab(programs);
+  const labs = [own, other, third];
+  await Promise.all(labs.map((lab) => lab.serve()));
+  const nodes = labs.map((lab) => lab.node);
+  await using api = await ApiUnderTest.start(folder, nodes, count, SERVERS);
+  const podwire = await measureAgent(own, api, api.kubeconfigs[0]!, count);
+  const start = (lab: ConnectLab, minSyncMs?: number) => {
+    const kubeconfig = api.kubeconfigs[labs.indexOf(lab)]!;
     const path = join(folder, 'kube-proxy.yaml');
-    writeFileSync(path, renderConfiguration({ kubeconfig: otherConfig, nodeName: NODE, minSyncMs }));
-    return startKubeProxy(program, path, other, count);
+    writeFileSync(path, renderConfiguration({ kubeconfig, nodeName: NODE, minSyncMs }));
+    return startKubeProxy(program, path, lab, count);
   };
-  const kubeProxy = await measureKubeProxy(other, api, start, count);
-  await using again = await start(SHORTEST_SYNC_MS);
-  const hasty = await measureStream(other.node, api, again);
+  const kubeProxy = await measureKubeProxy(other, api, () => start(other), count);
+  await using again = await start(third, SHORTEST_SYNC_MS);
+  const hasty = await measureStream(third.node, api, again);
   return { peer, podwire, kubeProxy, hasty };
 }
 

@@ -16,7 +16,7 @@ export class BenchProcess implements AsyncDisposable {
 
   /** In the namespace, with the descriptors as 3, 4 and so on. */
   constructor(argv: readonly [string, ...string[]], ns: NetworkNamespace | undefined, fds: readonly number[] = []) {
-    const start = () => spawn(argv[0], argv.slice(1), { stdio: ['pipe', 'pipe', 'pipe', ...fds] });
+    const start = () => spawn(argv[0], argv.slice(1), { stdio: ['pipe', 'pipe', 'pipe', ...fds], detached: true });
     this.#child = ns ? ns.run(start) : start();
     this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.#complaints = (this.#complaints + text).slice(-4000);
@@ -48,9 +48,13 @@ export class BenchProcess implements AsyncDisposable {
     return this.#complaints.trim();
   }
 
+  get #hasEnded(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
   /** Throws when it has ended. */
   check(): void {
-    if (this.#child.exitCode !== null) throw new Error(`a process of the benchmark ended: ${this.complaints}`);
+    if (this.#hasEnded) throw new Error(`a process of the benchmark ended: ${this.complaints}`);
   }
 
   /** User and system time, its ended children's too, in milliseconds. */
@@ -64,8 +68,9 @@ export class BenchProcess implements AsyncDisposable {
     return (fields.reduce((sum, ticks) => sum + Number(ticks), 0) * 1000) / TICKS_PER_SECOND;
   }
 
+  /** Ends it and what it started: kube-proxy may be in the middle of an nft. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#child.kill('SIGKILL');
+    if (!this.#hasEnded) process.kill(-this.#child.pid!, 'SIGKILL');
     await this.#ended;
   }
 }
