@@ -1,7 +1,8 @@
 /**
  * services.load_10k, services.change_at_10k, services.churn, services.connect, services.memory_10k, services.endpoints_100k:
  * what it costs to program Services, to hold them and to connect through them. The peer is the ruleset shape of kube-proxy's nftables mode made from the same Services and loaded
- * with `nft -f`, as kube-proxy does; for kube-proxy itself its own work comes on top.
+ * with `nft -f`, as kube-proxy does; for kube-proxy itself its own work comes on top. Where PODWIRE_KUBE_PROXY names a
+ * kube-proxy, services.api_* measure it and podwire's agent over podwire's API server (services/from-api).
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -24,6 +25,7 @@ import { ConnectLab, compilePrograms, type Programs, SERVER, SERVERS } from './s
 import { ConnectRounds } from './services/connect-rounds.ts';
 import { ebpfBench, type SocketBench } from './services/ebpf.ts';
 import { Feed } from './services/feed.ts';
+import { fromApiMetrics } from './services/from-api/metrics.ts';
 import { renderShape, renderShapeChange, type ShapeService } from './services/kube-proxy-shape.ts';
 
 export const about =
@@ -63,6 +65,7 @@ export async function run(options: Options = {}): Promise<Metrics> {
       ...metrics(own, connects, peer),
       ...(sockets ? socketMetrics(sockets, connects, peer) : {}),
       ...heldMetrics(held, single),
+      ...(await fromApiMetrics(folder, programs, count)),
     };
   } finally {
     rmSync(folder, { recursive: true, force: true });

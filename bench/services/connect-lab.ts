@@ -3,13 +3,17 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { checkedCommand } from '../../src/base/command.ts';
+import { KernelError } from '../../src/linux/errors.ts';
 import { NetworkNamespace } from '../../src/linux/netns.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
+import { closeFd, connectTcpSync } from '../../src/linux/sockets.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
 import { distribution } from '../metrics.ts';
 
 const CONNECTS = 4000;
 const EXCHANGES = 10_000;
+/** A connect that goes anywhere is answered within microseconds, in milliseconds. */
+const ANSWER_MS = 20;
 /** Where the server is, by both of its addresses. */
 export const SERVERS = ['10.244.0.2', '10.244.0.3'];
 export const SERVER = '10.244.0.2';
@@ -71,6 +75,17 @@ export class ConnectLab implements Disposable {
   async #run(program: string, args: readonly string[]): Promise<void> {
     this.#serving = this.#server.run(() => spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] }));
     await once(this.#serving.stdout!, 'data');
+  }
+
+  /** Whether a Service leads to the server now. */
+  reaches(address: string): boolean {
+    try {
+      closeFd(connectTcpSync({ ns: this.#clients, address, port: 80, timeoutMs: ANSWER_MS }));
+      return true;
+    } catch (error) {
+      if (error instanceof KernelError) return false;
+      throw error;
+    }
   }
 
   /** Microseconds of a connect above a direct one, round by round. */
