@@ -210,8 +210,13 @@ spec:
       - { clusterTrustBundle: { signerName: example.org/s, labelSelector: {}, path: c } }
 `;
 
+/** The path of a kubectl that can copy a pod so; Debian 12's is of Kubernetes 1.20. */
 function kubectl(): string | undefined {
   try {
+    const { clientVersion } = JSON.parse(
+      execFileSync('kubectl', ['version', '--client', '-o', 'json'], { encoding: 'utf8' }),
+    );
+    if (Number.parseInt(clientVersion.minor, 10) < 32) return undefined;
     return execFileSync('which', ['kubectl'], { encoding: 'utf8' }).trim();
   } catch {
     return undefined;
@@ -219,7 +224,7 @@ function kubectl(): string | undefined {
 }
 
 describe('a pod that kubectl debug copies', {
-  skip: kubectl() ? false : 'there is no kubectl: apt-get install kubernetes-client',
+  skip: kubectl() ? false : 'there is no kubectl of version 1.32 or later on the PATH',
 }, () => {
   let server: TestServer;
   before(async () => {

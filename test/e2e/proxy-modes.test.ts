@@ -43,8 +43,11 @@ describe('podwire up --proxy iptables', async () => {
   }
 
   test('the rules are chains of iptables, and none of nftables', async () => {
-    const saved = await runIn(cluster, node1, ['sh', '-c', 'iptables-legacy-save; iptables-nft-save']);
-    assert.match(saved.stdout, /-A KUBE-SERVICES -d \S+ -p tcp .*default\/web:http.* -j KUBE-SVC-/);
+    await eventually(
+      'the chains of the Service',
+      async () => (await runIn(cluster, node1, ['sh', '-c', 'iptables-legacy-save; iptables-nft-save'])).stdout,
+      (saved) => /-A KUBE-SERVICES -d \S+ -p tcp .*default\/web:http.* -j KUBE-SVC-/.test(saved),
+    );
     const tables = await runIn(cluster, node1, ['nft', 'list', 'tables']);
     assert.doesNotMatch(tables.stdout, /podwire-services/);
   });
