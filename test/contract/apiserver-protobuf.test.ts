@@ -1,7 +1,7 @@
 /** Bodies in protobuf over HTTP: a real client's, and what becomes of fields that the server does not know. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { after, before, describe, it } from 'node:test';
+import { currentKubectlMissing } from '../kubectl-version.ts';
 import { type Body, TestServer } from './fixtures/api-server.ts';
 
 const NAMESPACE = '/api/v1/namespaces/default';
@@ -210,22 +210,7 @@ spec:
       - { clusterTrustBundle: { signerName: example.org/s, labelSelector: {}, path: c } }
 `;
 
-/** The path of a kubectl that can copy a pod so; Debian 12's is of Kubernetes 1.20. */
-function kubectl(): string | undefined {
-  try {
-    const { clientVersion } = JSON.parse(
-      execFileSync('kubectl', ['version', '--client', '-o', 'json'], { encoding: 'utf8' }),
-    );
-    if (Number.parseInt(clientVersion.minor, 10) < 32) return undefined;
-    return execFileSync('which', ['kubectl'], { encoding: 'utf8' }).trim();
-  } catch {
-    return undefined;
-  }
-}
-
-describe('a pod that kubectl debug copies', {
-  skip: kubectl() ? false : 'there is no kubectl of version 1.32 or later on the PATH',
-}, () => {
+describe('a pod that kubectl debug copies', { skip: currentKubectlMissing() }, () => {
   let server: TestServer;
   before(async () => {
     server = await TestServer.start();
@@ -234,7 +219,7 @@ describe('a pod that kubectl debug copies', {
 
   it('has every field of the pod that came in JSON (kubectl since 1.32 sends the copy in protobuf)', async () => {
     const run = async (args: readonly string[], input?: string) => {
-      const { code, err } = await server.kubectl(kubectl()!, args, input);
+      const { code, err } = await server.kubectl('kubectl', args, input);
       assert.equal(code, 0, err);
     };
     await run(['create', '--validate=strict', '-f', '-'], RICH_POD);
