@@ -149,7 +149,11 @@ for (const [how, stop, resume] of [
 ] as const) {
   test(`the announcing node is ${how}: another answers, and one alone when it is back`, async (t) => {
     const [address] = (await addresses('web')) as [IpAddress];
-    const first = await whoAnswers(address);
+    const first = await eventually(
+      'one node answers',
+      () => whoAnswers(address),
+      (name) => name !== undefined,
+    );
     const processes = recordedProcesses(cluster.paths).filter(({ name }) => name.startsWith(`${first}-`));
     assert.equal(processes.length, 2, 'agent and containerd');
     const began = performance.now();
