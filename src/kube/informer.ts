@@ -162,8 +162,10 @@ export class Informer<K extends KindName> implements InformerSource<KindMap[K]>,
   }
 
   #replace(items: readonly KindMap[K][]): void {
-    const present = new Set(items.map((item) => keyOf(item as AnyObject)));
-    for (const [key, object] of this.#objects) if (!present.has(key)) this.#remove(key, object);
+    if (this.#objects.size > 0) {
+      const present = new Set(items.map((item) => keyOf(item as AnyObject)));
+      for (const [key, object] of this.#objects) if (!present.has(key)) this.#remove(key, object);
+    }
     for (const item of items) this.#put(item);
     this.#hasSynced = true;
     this.#sync.resolve();

@@ -9,7 +9,7 @@ import { keyOf } from '../../kube/names.ts';
 import type { EndpointSlice, Service, ServicePort } from '../../kube/types.ts';
 import { canonicalIp, familyOfCanonical } from './addresses.ts';
 import { choosePools, type Pools } from './pools.ts';
-import { parseSlice, readiness, type SliceEndpoint } from './slices.ts';
+import { type ParsedSlice, parseSlices, readiness, type SliceEndpoint } from './slices.ts';
 import { minimalRanges } from './source-ranges.ts';
 
 /** What a frontend can carry. SCTP is refused with a problem: see `Problem`. */
@@ -122,7 +122,7 @@ export function buildService(service: Service, slices: readonly EndpointSlice[],
   const key = keyOf(service);
   const claim = `0 ${creationTimestamp ?? ''} ${key}`;
   if (!isProxied(service)) return { key, claim, problems, frontends };
-  const parsed = slices.map((slice) => parseSlice(slice, node.name));
+  const parsed = parseSlices(slices, node.name);
   for (const { problem } of parsed) if (problem) problems.push(problem);
   const policies = policiesOf(service);
   const families = familiesOf(service);
@@ -217,11 +217,7 @@ function clusterIpsOf(service: Service): readonly string[] {
 const NO_ENDPOINTS: readonly SliceEndpoint[] = [];
 
 /** One list from all slices of a family, without duplicates: of two that say different things the readier one counts. */
-function mergeEndpoints(
-  slices: readonly ReturnType<typeof parseSlice>[],
-  family: Family,
-  port: string,
-): readonly SliceEndpoint[] {
+function mergeEndpoints(slices: readonly ParsedSlice[], family: Family, port: string): readonly SliceEndpoint[] {
   let only = NO_ENDPOINTS;
   let merged: Map<string, SliceEndpoint> | undefined;
   const put = (endpoint: SliceEndpoint) => {

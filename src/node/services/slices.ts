@@ -34,13 +34,19 @@ const NO_PORTS: ParsedSlice['ports'] = new Map();
 
 const cache = new WeakMap<EndpointSlice, { readonly nodeName: string; readonly parsed: ParsedSlice }>();
 
-/** Reads a slice as the node sees it. Objects of an informer are never mutated, so the answer is remembered by object. */
-export function parseSlice(slice: EndpointSlice, nodeName: string): ParsedSlice {
-  const known = cache.get(slice);
-  if (known?.nodeName === nodeName) return known.parsed;
-  const parsed = readSlice(slice, nodeName);
-  cache.set(slice, { nodeName, parsed });
-  return parsed;
+/**
+ * Reads the slices of a Service as the node sees them. Objects of an informer are never mutated, so what was read of a slice is
+ * remembered with it where there are several: one of a thousand changes then costs one. A lone slice is read anew each time.
+ */
+export function parseSlices(slices: readonly EndpointSlice[], nodeName: string): readonly ParsedSlice[] {
+  if (slices.length < 2) return slices.map((slice) => readSlice(slice, nodeName));
+  return slices.map((slice) => {
+    const known = cache.get(slice);
+    if (known?.nodeName === nodeName) return known.parsed;
+    const parsed = readSlice(slice, nodeName);
+    cache.set(slice, { nodeName, parsed });
+    return parsed;
+  });
 }
 
 function readSlice(slice: EndpointSlice, nodeName: string): ParsedSlice {
