@@ -179,6 +179,9 @@ function describeConnect({ address, port }: ConnectOptions): string {
   return `connect to ${address} port ${port}`;
 }
 
+/** What connect(2) says of a non-blocking socket that is connecting, or is already. */
+const UNDER_WAY: ReadonlySet<number> = new Set(['EINPROGRESS', 'EALREADY', 'EISCONN'].map((name) => ERRNO[name]!));
+
 function beginConnect({ ns, address, port, source }: ConnectOptions, operation: string): number {
   const target = encodeSocketAddress(address, port);
   const fd = openSocket(ns, familyOf(address), SOCK_STREAM, operation);
@@ -187,9 +190,12 @@ function beginConnect({ ns, address, port, source }: ConnectOptions, operation: 
       const from = encodeSocketAddress(source, 0);
       check(`bind to ${source}`, libc.bind(fd, from, from.length));
     }
-    const result = libc.connect(fd, target, target.length);
-    const errno = result < 0 ? lastErrno() : 0;
-    if (errno !== 0 && errno !== ERRNO['EINPROGRESS']) throw new KernelError(operation, errno);
+    // The kernel has no EAGAIN for this, but it was read once on a slow machine, where a runtime's lock may have set it before it
+    // was read: a second call tells what became of the first.
+    let errno = ERRNO['EAGAIN']!;
+    for (let i = 0; i < 3 && errno === ERRNO['EAGAIN']; i++)
+      errno = libc.connect(fd, target, target.length) < 0 ? lastErrno() : 0;
+    if (errno !== 0 && !UNDER_WAY.has(errno)) throw new KernelError(operation, errno);
     return fd;
   } catch (error) {
     libc.close(fd);
