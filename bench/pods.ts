@@ -17,7 +17,7 @@ import { distribution, type Metrics } from './metrics.ts';
 
 export const about = 'pod created to ready, one and 50 at once, against the bare CRI calls';
 
-const ROUNDS = 20;
+const ROUNDS = 50;
 const CROWD = 50;
 const CROWDS = 3;
 const NODE = 'node-1';
