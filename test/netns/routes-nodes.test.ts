@@ -208,6 +208,14 @@ test('routes of others are left alone', { timeout: 60_000 }, async () => {
   await runInside(ns, ['ip', 'route', 'add', '192.0.2.0/24', 'via', '172.18.0.3']);
   network.controllers[0]!.reconcileNow();
   network.controllers[0]!.removeAll();
+  // Neither what the kernel tells of that nor a change of the cluster brings them back.
+  await network.client.patch(
+    'Node',
+    { name: network.lab.nodes[1]!.name },
+    { metadata: { labels: { changed: 'yes' } } },
+  );
+  network.controllers[0]!.reconcileNow();
+  await new Promise((resolve) => setTimeout(resolve, 200));
   const left = await runInside(ns, ['ip', 'route']);
   assert.match(left, /192\.0\.2\.0\/24 via 172\.18\.0\.3/);
   assert.doesNotMatch(left, /10\.244/);

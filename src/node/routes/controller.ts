@@ -59,6 +59,7 @@ export class RoutesController implements Startable {
   readonly #settings: { readonly vni: number; readonly port: number };
   readonly #mode: RouteMode;
   #monitor: Monitor | undefined;
+  #hasLeft = false;
   #podMtu: number;
   /** The interfaces whose changes matter. */
   #underlay: number | undefined;
@@ -130,13 +131,16 @@ export class RoutesController implements Startable {
     this.#reconcile();
   }
 
-  /** Takes all routes, the tunnel device and the masquerading away: for a node that leaves the cluster. */
+  /** Takes all routes, the tunnel device and the masquerading away, for good: for a node that leaves the cluster. */
   removeAll(): void {
+    this.#hasLeft = true;
     this.#reconciler.removeAll();
     this.#masquerade?.remove();
   }
 
   #reconcile(): void {
+    // The kernel tells of what was taken away just now, too.
+    if (this.#hasLeft) return;
     const { nodes, nodeName, observe, log } = this.#options;
     const started = performance.now();
     const model = buildModel(nodes.list(), nodeName, this.#mode);
