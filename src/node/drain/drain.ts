@@ -12,6 +12,7 @@ import { type Clock, systemClock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Informer } from '../../kube/informer.ts';
 import { keyOf } from '../../kube/names.ts';
+import { fromMap, matches } from '../../kube/selectors.ts';
 import type { EndpointSlice, Node, Pod, Service, SliceEndpoint } from '../../kube/types.ts';
 import type { SyncClient } from './sync-client.ts';
 
@@ -85,11 +86,10 @@ export function endpointDrain(options: EndpointDrainOptions): (pod: Pod) => Prom
 /** Whether slices can be expected to mention the pod: it was ready, and some Service selects it. */
 function isServed({ metadata, status }: Pod, services: Iterable<Service>): boolean {
   if (!status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True')) return false;
-  const labels = new Map(Object.entries(metadata.labels ?? {}));
   for (const { metadata: own, spec } of services) {
-    const selector = Object.entries(spec.selector ?? {});
-    if (own.namespace !== metadata.namespace || selector.length === 0 || spec.type === 'ExternalName') continue;
-    if (selector.every(([key, value]) => labels.get(key) === value)) return true;
+    if (own.namespace !== metadata.namespace || spec.type === 'ExternalName') continue;
+    const selector = fromMap(spec.selector);
+    if (selector.length > 0 && matches(selector, metadata.labels)) return true;
   }
   return false;
 }
