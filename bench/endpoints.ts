@@ -10,7 +10,6 @@
  * Peers: none on this machine. kube-proxy alone holds changes back for up to --min-sync-period (1 s by default).
  */
 import { Cluster } from '../src/cluster/cluster.ts';
-import { recordedProcesses } from '../src/cluster/process-table.ts';
 import type { Pod } from '../src/kube/types.ts';
 import { KernelError } from '../src/linux/errors.ts';
 import type { NetworkNamespace } from '../src/linux/netns.ts';
@@ -122,7 +121,7 @@ function accepts(ns: NetworkNamespace, address: string): boolean {
   }
 }
 
-/** Stops the processes of the node that answers for the load balancer's address, again and again. */
+/** Cuts off the node that answers for the load balancer's address, again and again. */
 async function failovers(cluster: Cluster): Promise<number[]> {
   const { client } = cluster;
   const balanced = { namespace: 'default', name: 'balanced' };
@@ -135,17 +134,15 @@ async function failovers(cluster: Cluster): Promise<number[]> {
   };
   while ((await answer(cluster, address)) === undefined) await new Promise((resolve) => setTimeout(resolve, 20));
   const owner = await announcer();
-  const pids = recordedProcesses(cluster.paths).filter(({ name }) => name.startsWith(`${owner}-`));
+  if (!owner) throw new Error(`nobody has said that it answers for ${address}`);
   const samples: number[] = [];
   for (let i = 0; i < FAILOVERS; i++) {
     const first = await answer(cluster, address);
     const began = performance.now();
-    for (const { pid } of pids) process.kill(pid, 'SIGSTOP');
-    try {
+    {
+      using _cut = await cluster.unplug(owner);
       for (let now = first; now === undefined || now === first; ) now = await answer(cluster, address);
       samples.push(performance.now() - began);
-    } finally {
-      for (const { pid } of pids) process.kill(pid, 'SIGCONT');
     }
     while ((await answer(cluster, address)) !== first) await new Promise((resolve) => setTimeout(resolve, 20));
   }

@@ -13,7 +13,8 @@ import { isLocalhostOnly, type NodePortChoice, parseNodePortChoices } from '../b
 import { type ExecResult, execInPod } from '../kube/exec.ts';
 import { HttpClient } from '../kube/http-client.ts';
 import { type ClusterAccess, readKubeconfig } from '../kube/kubeconfig.ts';
-import type { Node, Pod, Service } from '../kube/types.ts';
+import { internalAddresses, isReady } from '../kube/node-status.ts';
+import type { Pod, Service } from '../kube/types.ts';
 import { NetworkNamespace } from '../linux/netns.ts';
 import { applyManifests, type Manifest } from './apply.ts';
 import { clusterNetwork } from './cluster-network.ts';
@@ -35,7 +36,7 @@ import { prepareServicePrograms } from './service-programs.ts';
 import { prepare } from './setup.ts';
 import { contextName, Supervisor } from './supervisor.ts';
 import { existingClusters, tearDown } from './teardown.ts';
-import { MAX_NODES, nodeAddresses } from './underlay.ts';
+import { MAX_NODES, nodeAddresses, plug } from './underlay.ts';
 
 /** A process that ends so often in a row while the cluster starts will not do better the next time. */
 const GIVE_UP_AFTER = 3;
@@ -275,6 +276,13 @@ export class Cluster implements AsyncDisposable {
     return namespace;
   }
 
+  /** Cuts a node off from all others, as when its cable is pulled, until the result is disposed of; its pods run on. */
+  async unplug(node: string): Promise<Disposable> {
+    const addresses = internalAddresses(await this.client.get('Node', { name: node }));
+    plug(this.paths, addresses, 'out');
+    return { [Symbol.dispose]: () => plug(this.paths, addresses, 'in') };
+  }
+
   /** Ends everything and removes every trace. */
   async stop(): Promise<void> {
     this.client.close();
@@ -316,7 +324,7 @@ export class Cluster implements AsyncDisposable {
     await until('the API server', async () => (await this.client.text({ method: 'GET', path: '/readyz' })) === 'ok');
     await until('the nodes', async () => {
       const { items } = await this.client.list('Node');
-      return items.filter(isNodeReady).length === this.nodes.length;
+      return items.filter(isReady).length === this.nodes.length;
     });
   }
 }
@@ -350,14 +358,6 @@ function checkNodePortAddresses(texts: readonly string[], proxy: ProxyMode): voi
   if (at >= 0) {
     throw new UserError(`NodePort addresses: the proxy mode ${proxy} serves none at ${texts[at]}`, { exitCode: 2 });
   }
-}
-
-function isNodeReady(node: Node): boolean {
-  return node.status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True') ?? false;
-}
-
-function isReady(pod: Pod): boolean {
-  return pod.status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True') ?? false;
 }
 
 function podName(text: string): { namespace: string; name: string } {

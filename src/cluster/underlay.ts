@@ -81,6 +81,13 @@ export function attachNamespace(
   return namespace;
 }
 
+/** Pulls the plug of the node or other namespace that has the addresses out of the bridge, or puts it back. */
+export function plug(paths: ClusterPaths, addresses: readonly string[], how: 'in' | 'out'): void {
+  using underlay = NetworkNamespace.open(paths.namespace(UNDERLAY_NAMESPACE));
+  using netlink = Rtnetlink.open(underlay);
+  netlink.setLink(portName(addresses), { up: how === 'in' });
+}
+
 /**
  * Without duplicate address detection (RFC 4862): for its second or two an IPv6 address, also a link's own fe80:: one,
  * answers nobody, and every address here is given out by podwire alone.

@@ -7,6 +7,7 @@ import { checkName, clusterPaths } from '../cluster/paths.ts';
 import { recordedProcesses } from '../cluster/process-table.ts';
 import { DEFAULT_PROXY_MODE, type ProxyMode } from '../cluster/proxy-mode.ts';
 import { existingClusters } from '../cluster/teardown.ts';
+import { internalAddresses, isReady } from '../kube/node-status.ts';
 import { printJson, renderTable } from './terminal.ts';
 
 interface NodeStatus {
@@ -78,9 +79,9 @@ async function ask(name: string): Promise<{ nodes: NodeStatus[]; pods: number } 
       pods: pods.items.length,
       nodes: nodes.items.map((node) => ({
         name: node.metadata.name,
-        addresses: (node.status?.addresses ?? []).filter((one) => one.type === 'InternalIP').map((one) => one.address),
+        addresses: internalAddresses(node),
         podCIDRs: node.spec.podCIDRs ?? [],
-        ready: node.status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True') ?? false,
+        ready: isReady(node),
       })),
     };
   } catch {

@@ -1,10 +1,13 @@
 /** Services of type LoadBalancer as a client on the underlay meets them: addresses, who answers for them, and its death. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { Socket } from 'node:net';
 import { describe, test } from 'node:test';
 import type { IpAddress } from '../../src/base/ip.ts';
 import { recordedProcesses } from '../../src/cluster/process-table.ts';
 import type { Service } from '../../src/kube/types.ts';
 import { Rtnetlink } from '../../src/linux/rtnetlink.ts';
+import { connectTcp } from '../../src/linux/sockets.ts';
 import {
   allReady,
   applyAll,
@@ -143,49 +146,101 @@ describe('externalTrafficPolicy Local', () => {
   });
 });
 
+/** The node that answers for the Service "web", and the processes that make it a node. */
+async function announcer() {
+  const [address] = (await addresses('web')) as [IpAddress];
+  const name = await eventually(
+    'one node answers',
+    () => whoAnswers(address),
+    (one) => one !== undefined,
+  );
+  const processes = recordedProcesses(cluster.paths).filter((one) => one.name.startsWith(`${name}-`));
+  assert.equal(processes.length, 2, 'agent and containerd');
+  return { address, name: name!, processes };
+}
+
+const OK = 'HTTP/1.1 200 OK';
+
+/** A connection from outside that is kept open, over which requests are sent one by one. */
+async function openConnection(address: IpAddress) {
+  using outside = await cluster.openNamespace('outside');
+  const socket = new Socket({
+    fd: await connectTcp({ ns: outside, address, port: 80 }),
+    readable: true,
+    writable: true,
+  });
+  return {
+    /** The first line of the answer to a request. */
+    async exchange(): Promise<string> {
+      const answer = once(socket, 'data', { signal: AbortSignal.timeout(10_000) });
+      socket.write('GET / HTTP/1.1\r\nHost: web\r\n\r\n');
+      return String((await answer)[0]).split('\r\n')[0]!;
+    },
+    [Symbol.dispose]: () => void socket.destroy(),
+  };
+}
+
+const isServed = (address: IpAddress) =>
+  eventually(
+    'requests are served',
+    () => ask(address),
+    (text) => /web-[12]$/.test(text),
+  );
+
 for (const [how, stop, resume] of [
   ['stopped', 'SIGSTOP', 'SIGCONT'],
   ['killed', 'SIGKILL', undefined],
 ] as const) {
-  test(`the announcing node is ${how}: another answers, and one alone when it is back`, async (t) => {
-    const [address] = (await addresses('web')) as [IpAddress];
-    const first = await eventually(
-      'one node answers',
-      () => whoAnswers(address),
-      (name) => name !== undefined,
-    );
-    const processes = recordedProcesses(cluster.paths).filter(({ name }) => name.startsWith(`${first}-`));
-    assert.equal(processes.length, 2, 'agent and containerd');
-    const began = performance.now();
+  test(`the agent of the announcing node is ${how}: new clients find the node, and connections live on`, async () => {
+    const { address, name, processes } = await announcer();
+    using client = await openConnection(address);
     for (const { pid } of processes) process.kill(pid, stop);
     try {
-      // Killed processes are started again at once: then the node may be back before another has taken over.
-      const moved = await eventually(
-        'somebody answers',
-        () => whoAnswers(address),
-        (name) => name !== undefined && (name !== first || !resume),
-      );
-      t.diagnostic(`${moved} answers after ${Math.round(performance.now() - began)} ms`);
-      await eventually(
-        'requests are served',
-        () => ask(address),
-        (text) => /web-[12]$/.test(text),
-      );
+      const until = performance.now() + 4000;
+      // At once nobody may answer, for the moment that it takes to know that the agent is silent.
+      await isServed(address);
+      while (performance.now() < until) {
+        assert.equal(await client.exchange(), OK);
+        const found = await eventually(
+          'somebody answers',
+          () => whoAnswers(address),
+          (one) => one !== undefined,
+        );
+        assert.equal(found, name);
+        await isServed(address);
+      }
     } finally {
       if (resume) for (const { pid } of processes) process.kill(pid, resume);
     }
     await eventually(
-      'it is back',
+      'its own agent answers',
       () => whoAnswers(address),
-      (name) => name === first,
+      (one) => one === name,
     );
-    await eventually(
-      'requests are served',
-      () => ask(address),
-      (text) => /web-[12]$/.test(text),
-    );
+    assert.equal(await client.exchange(), OK);
   });
 }
+
+test('the announcing node dies: another answers within two seconds, and one alone when it is back', async (t) => {
+  const { address, name } = await announcer();
+  const began = performance.now();
+  {
+    using _cut = await cluster.unplug(name);
+    const moved = await eventually(
+      'another answers',
+      () => whoAnswers(address),
+      (one) => one !== undefined && one !== name,
+    );
+    t.diagnostic(`${moved} answers after ${Math.round(performance.now() - began)} ms`);
+    await isServed(address);
+  }
+  await eventually(
+    'it is back',
+    () => whoAnswers(address),
+    (one) => one === name,
+  );
+  await isServed(address);
+});
 
 test('pools of the ConfigMap; what is wrong in it becomes an event', async () => {
   const config = (pools: string) => ({

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { parseIp } from '../../src/base/ip.ts';
+import { type IpAddress, parseIp } from '../../src/base/ip.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { FakeClient } from '../../src/kube/fake-client.ts';
 import { Informer } from '../../src/kube/informer.ts';
@@ -17,7 +17,6 @@ import { AnnounceController } from '../../src/node/announce/controller.ts';
 import { UnusedPorts } from '../../src/node/announce/unused-ports.ts';
 import { namespaces, skip } from './linux-fixture.ts';
 
-const make = namespaces();
 const VIRTUAL = ['172.18.200.1', 'fd00:18::c8:1'].map(parseIp);
 
 interface Member {
@@ -25,18 +24,25 @@ interface Member {
   readonly mac: string;
   readonly name: string;
   controller?: AnnounceController;
-  readonly end: AbortController;
+  end: AbortController;
 }
 
-function attach(bridge: NetworkNamespace, name: string, host: number): Member {
-  const ns = make(name);
+/** What nodes are known by, in clusters of either family. */
+const NODE_ADDRESS = {
+  4: (host: string | number) => `172.18.0.${host}`,
+  6: (host: string | number) => `fd00:18::${host}`,
+} as const;
+
+function attach(bridge: NetworkNamespace, ns: NetworkNamespace, name: string, host: number): Member {
   writeSysctl(ns, 'net.ipv6.conf.all.accept_dad', 0);
   writeSysctl(ns, 'net.ipv6.conf.default.accept_dad', 0);
+  // A link that goes down would lose its IPv6 addresses.
+  writeSysctl(ns, 'net.ipv6.conf.all.keep_addr_on_down', 1);
   using outer = Rtnetlink.open(bridge);
   outer.createVeth({ name: `to-${name}`, up: true, master: 'br0', peer: { name: 'eth0', netns: ns } });
   using inner = Rtnetlink.open(ns);
   inner.setLink('eth0', { up: true });
-  for (const address of [`172.18.0.${host}/16`, `fd00:18::${host}/64`]) {
+  for (const address of [`${NODE_ADDRESS[4](host)}/16`, `${NODE_ADDRESS[6](host)}/64`]) {
     inner.addAddress({ device: 'eth0', address, nodad: true });
   }
   writeSysctl(ns, 'net.ipv4.ip_forward', 1);
@@ -44,7 +50,12 @@ function attach(bridge: NetworkNamespace, name: string, host: number): Member {
   return { ns, name, mac: inner.link('eth0')!.mac!, end: new AbortController() };
 }
 
-describe('addresses on a wire', { skip }, () => {
+for (const family of [4, 6] as const) {
+  describe(`addresses on a wire, nodes known by IPv${family}`, { skip }, () => addressesOnAWire(family));
+}
+
+function addressesOnAWire(family: 4 | 6): void {
+  const make = namespaces();
   const client = new FakeClient();
   let nodes: Member[] = [];
   let asker!: Member;
@@ -53,11 +64,12 @@ describe('addresses on a wire', { skip }, () => {
     const bridge = make('wire');
     using netlink = Rtnetlink.open(bridge);
     netlink.createBridge({ name: 'br0', up: true, multicastSnooping: false });
-    nodes = [1, 2, 3].map((i) => attach(bridge, `node-${i}`, i));
-    asker = attach(bridge, 'asker', 99);
+    nodes = [1, 2, 3].map((i) => attach(bridge, make(`node-${i}`), `node-${i}`, i));
+    asker = attach(bridge, make('asker'), 'asker', 99);
     await client.create('Namespace', { metadata: { name: 'kube-system' }, spec: {} });
     for (const { name } of nodes) {
-      const status = { conditions: [{ type: 'Ready', status: 'True' }] };
+      const addresses = [{ type: 'InternalIP', address: nodeAddress(name) }];
+      const status = { conditions: [{ type: 'Ready', status: 'True' }], addresses };
       await client.create('Node', { metadata: { name }, spec: {}, status });
     }
     await Promise.all(nodes.map(start));
@@ -71,11 +83,13 @@ describe('addresses on a wire', { skip }, () => {
     for (const { end } of [...nodes, asker]) end.abort();
   });
 
+  const nodeAddress = (name: string) => NODE_ADDRESS[family](name.at(-1)!);
+
   async function start(node: Member): Promise<void> {
     const options = { client, log: silentLogger };
     const controller = new AnnounceController({
       nodeName: node.name,
-      nodeAddresses: [`172.18.0.${node.name.at(-1)}`],
+      nodeAddresses: [nodeAddress(node.name)],
       ns: node.ns,
       informers: {
         services: new Informer('Service', options),
@@ -141,10 +155,42 @@ describe('addresses on a wire', { skip }, () => {
     await eventually('one owner', () => ownersOf(address).length === 1);
   });
 
+  test('an agent ends and its kernel goes on: another says where the address is, until the agent is back', async () => {
+    const [address, address6] = VIRTUAL as [IpAddress, IpAddress];
+    for (const one of [address, address6]) {
+      const first = await whoAnswers(one);
+      const owner = nodes.find(({ name }) => name === first)!;
+      owner.end.abort();
+      owner.controller = undefined;
+      await eventually('somebody answers', async () => (await whoAnswers(one)) !== undefined, 1000);
+      assert.equal(await whoAnswers(one), first);
+      assert.deepEqual(ownersOf(one), [], 'nobody took it over');
+      assert.ok(nodes.reduce((sum, { controller }) => sum + (controller?.metrics.vouched ?? 0), 0) > 0);
+      owner.end = new AbortController();
+      await start(owner);
+      await eventually('its own agent answers again', () => ownersOf(one).length === 1);
+      assert.equal(await whoAnswers(one), first);
+      assert.deepEqual(ownersOf(one), [first]);
+    }
+  });
+
+  test('an agent ends with its node: another takes its addresses over', async () => {
+    const address = VIRTUAL[0]!;
+    const first = await whoAnswers(address);
+    const owner = nodes.find(({ name }) => name === first)!;
+    owner.end.abort();
+    owner.controller = undefined;
+    using netlink = Rtnetlink.open(owner.ns);
+    netlink.setLink('eth0', { up: false });
+    await eventually('another takes it', () => ownersOf(address).length === 1, 2000);
+    assert.notEqual(await whoAnswers(address), first);
+    assert.notEqual(await whoAnswers(address), undefined);
+  });
+
   test('a Service that is deleted: nobody answers any more', async () => {
     const address = VIRTUAL[0]!;
     await client.delete('Service', { namespace: 'default', name: 'web' });
     await eventually('no owner', () => ownersOf(address).length === 0);
     assert.equal(await whoAnswers(address), undefined);
   });
-});
+}

@@ -2,6 +2,7 @@
  * Where a pod's log, exec, attach or port-forward request goes, after the checks that the API server makes: the node's
  * address and the kubelet's URL form (k8s.io/kubernetes/pkg/registry/core/pod, LogLocation and streamLocation). Pure.
  */
+import { internalAddresses } from '../../kube/node-status.ts';
 import { statusError } from '../../kube/status.ts';
 import type { Node, Pod } from '../../kube/types.ts';
 import type { NodeTarget } from './node-proxy.ts';
@@ -120,7 +121,7 @@ function kubeletAddress(nodeName: string, node: Node | undefined): { host: strin
   if (!node)
     throw statusError('NotFound', `nodes ${JSON.stringify(nodeName)} not found`, { name: nodeName, kind: 'nodes' });
   const addresses = node.status?.addresses ?? [];
-  const host = addresses.find(({ type }) => type === 'InternalIP')?.address;
+  const [host] = internalAddresses(node);
   if (!host) {
     const known = addresses.map(({ type, address }) => `{${type} ${address}}`).join(' ');
     throw statusError('InternalError', `no preferred addresses found; known addresses: [${known}]`);

@@ -6,7 +6,7 @@ import { parseIp } from '../../base/ip.ts';
 import { silentLogger } from '../../base/log.ts';
 import { FakeClient } from '../../kube/fake-client.ts';
 import { Informer } from '../../kube/informer.ts';
-import { AnnounceController, BEAT_MS, DEAD_MS } from './controller.ts';
+import { ABSENT_MS, AnnounceController, BEAT_MS, DEAD_MS, SILENT_MS } from './controller.ts';
 import type { ArpPacket } from './wire/arp.ts';
 import type { Link, LinkEvents, OpenLinkOptions } from './wire/link.ts';
 
@@ -19,28 +19,42 @@ const request: ArpPacket = {
   target: ADDRESS,
 };
 
-/** What a link does, without the kernel: everything that one sends the others get. */
+const NODES = { 'node-1': '172.18.0.1', 'node-2': '172.18.0.2', 'node-3': '172.18.0.3' };
+const macOf = (address: string) => `0a:00:00:00:00:0${address.split('.').at(-1)}`;
+
+/** What a link does, without the kernel: everything that one sends the others get. The nodes' kernels answer questions. */
 class Wire {
   readonly ends = new Map<string, { events: LinkEvents; cut: boolean }>();
+  /** Addresses of nodes whose kernels do not answer. */
+  readonly dead = new Set<string>();
+  /** Addresses of nodes whose agents stand still: nothing that they send leaves. */
+  readonly mute = new Set<string>();
+  /** Where an answer said that the address is. */
   readonly answers: string[] = [];
   readonly announcements: string[] = [];
 
   readonly open = ({ address, events }: OpenLinkOptions): Link => {
     const end = { events, cut: false };
     this.ends.set(address, end);
-    const mac = `0a:00:00:00:00:0${address.split('.').at(-1)}`;
+    const mac = macOf(address);
     const toOthers = (action: (events: LinkEvents) => void) => {
-      if (!end.cut) for (const other of this.ends.values()) if (other !== end && !other.cut) action(other.events);
+      if (!end.cut && !this.mute.has(address))
+        for (const other of this.ends.values()) if (other !== end && !other.cut) action(other.events);
     };
     return {
       mac,
-      sendBeat: (beat) => toOthers((other) => other.onBeat(beat)),
+      sendBeat: (beat) => toOthers((other) => other.onBeat({ ...beat, mac })),
       announce: (sender) => {
         this.announcements.push(`${sender} ${address}`);
         toOthers((other) => other.onArp({ ...request, senderMac: mac, sender, target: sender }));
       },
-      answerArp: () => void this.answers.push(address),
-      answerNeighbour: () => void this.answers.push(address),
+      answerArp: (_, at) => void this.answers.push(Object.values(NODES).find((one) => macOf(one) === at)!),
+      answerNeighbour: () => assert.fail('nobody asked for an IPv6 address'),
+      ask: (target, at) => {
+        const isThere = !this.dead.has(target) && !end.cut && !this.ends.get(target)?.cut;
+        if (isThere)
+          events.onArp({ ...request, operation: 'reply', sender: target, senderMac: at, target: parseIp(address) });
+      },
       listenFor() {},
       close: () => this.ends.delete(address),
     };
@@ -54,8 +68,6 @@ class Wire {
   }
 }
 
-const NODES = { 'node-1': '172.18.0.1', 'node-2': '172.18.0.2', 'node-3': '172.18.0.3' };
-
 async function lab() {
   const client = new FakeClient();
   const clock = new FakeClock();
@@ -67,7 +79,7 @@ async function lab() {
     await client.create('Node', {
       metadata: { name: nodeName },
       spec: {},
-      status: { conditions: [{ type: 'Ready', status: 'True' }] },
+      status: { conditions: [{ type: 'Ready', status: 'True' }], addresses: [{ type: 'InternalIP', address }] },
     });
     const options = { client, log: silentLogger };
     const controller = new AnnounceController({
@@ -154,17 +166,72 @@ test('a node that is cut off is replaced after its silence, and comes back witho
   }
 });
 
-test('an agent that ends says so: another one answers at once', async () => {
+test('an agent that ends says so: another one answers at once, that the address is where it was', async () => {
   const at = await lab();
   try {
     await withService(at);
     await at.settle();
     const [first] = at.wire.ask();
+    const announced = at.wire.announcements.length;
     at.ends.get(first!)!.abort();
     await at.settle(BEAT_MS);
+    assert.deepEqual(at.wire.ask(), [first]);
+    await at.settle(ABSENT_MS - 2 * BEAT_MS);
+    assert.deepEqual(at.wire.ask(), [first]);
+    assert.equal(
+      at.wire.announcements.slice(announced).filter((one) => !one.endsWith(first!)).length,
+      0,
+      'nobody took it',
+    );
+    await at.settle(2 * BEAT_MS);
+    const second = at.wire.ask();
+    assert.equal(second.length, 1, 'it has been away for too long');
+    assert.notEqual(second[0], first);
+  } finally {
+    at.end();
+  }
+});
+
+test('an agent that ends with its node is replaced when the node’s kernel does not answer', async () => {
+  const at = await lab();
+  try {
+    await withService(at);
+    await at.settle();
+    const [first] = at.wire.ask();
+    at.wire.dead.add(first!);
+    at.ends.get(first!)!.abort();
+    await at.settle(DEAD_MS + BEAT_MS);
     const second = at.wire.ask();
     assert.equal(second.length, 1);
     assert.notEqual(second[0], first);
+  } finally {
+    at.end();
+  }
+});
+
+test('an agent that stands still while its kernel answers keeps its addresses; others speak for it', async () => {
+  const at = await lab();
+  try {
+    await withService(at);
+    await at.settle();
+    const [first] = at.wire.ask();
+    const { events } = at.wire.ends.get(first!)!;
+    // It hears nothing and says nothing, but its kernel is there.
+    const silent = { ...events, onArp() {}, onBeat() {} };
+    const stopped = at.controllers.get(first!)!;
+    at.wire.ends.set(first!, { events: silent, cut: false });
+    at.wire.mute.add(first!);
+    await at.settle(SILENT_MS + BEAT_MS);
+    assert.deepEqual(at.wire.ask(), [first]);
+    await at.settle(5 * DEAD_MS);
+    assert.deepEqual(at.wire.ask(), [first]);
+    assert.deepEqual(stopped.owned, [ADDRESS]);
+    at.wire.mute.delete(first!);
+    at.wire.ends.set(first!, { events, cut: false });
+    await at.settle();
+    assert.deepEqual(at.wire.ask(), [first]);
+    const stoodIn = [...at.controllers.values()].map(({ metrics }) => metrics.vouched);
+    assert.deepEqual(stoodIn.toSorted(), [0, 0, 2]);
   } finally {
     at.end();
   }

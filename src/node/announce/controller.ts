@@ -3,25 +3,26 @@
  * beats, and answers ARP and NDP for the addresses that fall to this node.
  *
  *     informers ------> model of each Service ----.
- *     beats -> Peers -> who lives ----------------+-> renderOwned -> Announcer -> ARP, NDP on the link
+ *     beats -> Peers -> who lives ----------------+-> renderDuties -> Announcer -> ARP, NDP on the link
  *
  * Nothing beats and no socket is open while no Service has an address.
  */
 import { type Clock, systemClock, type Timer } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
-import type { IpAddress } from '../../base/ip.ts';
+import { type Family, familyOf, type IpAddress, isIp, parseIp } from '../../base/ip.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Startable } from '../../base/startable.ts';
 import type { Informer } from '../../kube/informer.ts';
 import { keyOf } from '../../kube/names.ts';
+import { internalAddresses } from '../../kube/node-status.ts';
 import type { EndpointSlice, Service } from '../../kube/types.ts';
 import type { NetworkNamespace } from '../../linux/netns.ts';
 import { type AnnouncedAddress, buildAddresses, isAnnounced, isCandidate, mergeAddresses } from './model.ts';
 import { Peers } from './peers.ts';
-import { Announcer } from './reconciler.ts';
-import { renderOwned } from './render.ts';
+import { Announcer, NO_DUTIES } from './reconciler.ts';
+import { renderDuties } from './render.ts';
 import type { UnusedPorts } from './unused-ports.ts';
-import { type Beat, clusterTag } from './wire/beat.ts';
+import { clusterTag, type HeardBeat } from './wire/beat.ts';
 import { type Link, type OpenLinkOptions, openLink } from './wire/link.ts';
 
 export interface AnnounceControllerOptions {
@@ -47,8 +48,12 @@ export interface AnnounceControllerOptions {
 
 /** Between two beats of a node, in milliseconds. */
 export const BEAT_MS = 200;
-/** A node that was not heard for so long is dead: six beats may be lost. Another one answers after at most DEAD_MS + BEAT_MS. */
+/** An agent that was not heard for so long is away: its node's kernel is asked, and others speak for it if that is there. */
+export const SILENT_MS = 600;
+/** A node of which nothing was heard for so long is dead. Another one takes over after at most DEAD_MS + BEAT_MS. */
 export const DEAD_MS = 1200;
+/** So long an agent may be away before its node is left; a restart, a full disk or a starved machine take less. */
+export const ABSENT_MS = 10_000;
 /** An agent that could not beat for so long does not answer either: the others are about to take over. */
 const FENCE_MS = DEAD_MS - BEAT_MS;
 const SLICE_INDEX = 'node/announce: by service';
@@ -61,7 +66,7 @@ export const monotonicClock: Clock = { ...systemClock, now: () => performance.no
 export class AnnounceController implements Startable {
   readonly #options: AnnounceControllerOptions;
   readonly #clock: Clock;
-  readonly #peers = new Peers(DEAD_MS);
+  readonly #peers = new Peers({ silentMs: SILENT_MS, deadMs: DEAD_MS, absentMs: ABSENT_MS });
   readonly #announcer: Announcer;
   readonly #byService = new Map<string, readonly AnnouncedAddress[]>();
   #addresses: ReadonlyMap<IpAddress, AnnouncedAddress> = new Map();
@@ -148,16 +153,44 @@ export class AnnounceController implements Startable {
       this.#followAddresses(now);
     }
     this.#peers.setCandidates(this.#candidates(), now);
-    if (this.#link) this.#peers.heard(this.#options.nodeName, true, now);
-    const live = this.#link ? this.#peers.live(now) : [];
-    const taken = this.#announcer.set(renderOwned(this.#addresses, live, this.#options.nodeName));
+    if (!this.#link) return void this.#announcer.set(NO_DUTIES);
+    this.#peers.heard(this.#options.nodeName, true, this.#link.mac, now);
+    const taken = this.#announcer.set(renderDuties(this.#addresses, this.#peers.living(now), this.#options.nodeName));
     for (const address of taken) this.#tellTaken(address);
   }
 
-  #candidates(): ReadonlySet<string> {
-    const names = new Set<string>();
-    for (const node of this.#options.informers.nodes.list()) if (isCandidate(node)) names.add(node.metadata.name);
-    return names;
+  /** The nodes that may answer, each with the address that it is asked for: of a family that this node has as well. */
+  #candidates(): ReadonlyMap<string, IpAddress | undefined> {
+    const candidates = new Map<string, IpAddress | undefined>();
+    for (const node of this.#options.informers.nodes.list()) {
+      if (!isCandidate(node)) continue;
+      const address = internalAddresses(node)
+        .filter(isIp)
+        .map(parseIp)
+        .find((one) => this.#ownAddress(familyOf(one)) !== undefined);
+      candidates.set(node.metadata.name, address);
+    }
+    return candidates;
+  }
+
+  #ownAddress(family: Family): IpAddress | undefined {
+    return this.#options.nodeAddresses.map(parseIp).find((one) => familyOf(one) === family);
+  }
+
+  /** Asks the kernels of nodes whose agents are silent whether they are there. */
+  #askSilent(now: number): void {
+    try {
+      for (const { address, mac } of this.#peers.silent(now)) {
+        this.#link?.ask(address, mac, this.#ownAddress(familyOf(address))!);
+      }
+    } catch (error) {
+      this.#lose(error);
+    }
+  }
+
+  /** What a kernel says of its node's address. */
+  #onAnswer(address: IpAddress, mac: string): void {
+    if (this.#peers.answered(address, mac, this.#clock.now())) this.#plan();
   }
 
   #tellTaken(address: IpAddress): void {
@@ -189,6 +222,7 @@ export class AnnounceController implements Startable {
     if (this.#addresses.size > 0) {
       if (!this.#link) this.#openLink();
       this.#beat(true);
+      this.#askSilent(now);
     }
     this.#decide();
     this.#timer = this.#clock.after(BEAT_MS, () => this.#tick());
@@ -211,8 +245,14 @@ export class AnnounceController implements Startable {
         ns,
         address: nodeAddresses[0] ?? '',
         events: {
-          onArp: (packet) => this.#isFenced() || this.#announcer.onArp(packet),
-          onNeighbour: (message) => this.#isFenced() || this.#announcer.onNeighbour(message),
+          onArp: (packet) => {
+            if (packet.operation === 'reply') this.#onAnswer(packet.sender, packet.senderMac);
+            if (!this.#isFenced()) this.#announcer.onArp(packet);
+          },
+          onNeighbour: (message) => {
+            if (message.type === 'advertisement') this.#onAnswer(message.target, message.senderMac);
+            if (!this.#isFenced()) this.#announcer.onNeighbour(message);
+          },
           onBeat: (beat) => this.#onBeat(beat),
           onError: (error) => this.#lose(error),
         },
@@ -228,14 +268,17 @@ export class AnnounceController implements Startable {
     return this.#clock.now() - this.#lastBeat > FENCE_MS;
   }
 
-  #onBeat({ cluster, node, active }: Beat): void {
+  #onBeat({ cluster, node, active, mac }: HeardBeat): void {
     if (cluster !== this.#cluster) return;
     if (node === this.#options.nodeName) {
       if (!this.#troubled) this.#options.log.warn({ node }, 'another node beats under this one’s name');
       this.#troubled = true;
       return;
     }
-    if (this.#peers.heard(node, active, this.#clock.now())) this.#plan();
+    const now = this.#clock.now();
+    const changed = this.#peers.heard(node, active, mac, now);
+    if (!active) this.#askSilent(now);
+    if (changed) this.#plan();
   }
 
   /** The link is down or gone: tried again at the next tick. */
@@ -246,7 +289,7 @@ export class AnnounceController implements Startable {
   }
 
   #closeLink(): void {
-    this.#announcer.set([]);
+    this.#announcer.set(NO_DUTIES);
     this.#announcer.setLink(undefined);
     this.#link?.close();
     this.#link = undefined;

@@ -6,6 +6,7 @@
  */
 import { type Family, familyOf, type IpAddress, isIp, parseIp } from '../../base/ip.ts';
 import { keyOf } from '../../kube/names.ts';
+import { isReady } from '../../kube/node-status.ts';
 import type { EndpointSlice, Node, Service } from '../../kube/types.ts';
 
 export interface AnnouncedAddress {
@@ -52,8 +53,7 @@ function nodesWithEndpoints(slices: readonly EndpointSlice[], family: Family): R
     if (addressType !== `IPv${family}`) continue;
     for (const { nodeName, conditions } of endpoints ?? []) {
       if (!nodeName) continue;
-      const isReady = conditions?.ready ?? true;
-      if (isReady) ready.add(nodeName);
+      if (conditions?.ready ?? true) ready.add(nodeName);
       else if (conditions?.serving && conditions.terminating) draining.add(nodeName);
     }
   }
@@ -72,7 +72,7 @@ export function mergeAddresses(lists: Iterable<readonly AnnouncedAddress[]>): Re
 }
 
 /** Whether load balancers may use the node: it is Ready and not left out by its label. */
-export function isCandidate({ metadata, status }: Node): boolean {
-  if (metadata.deletionTimestamp || metadata.labels?.[EXCLUDED_LABEL] !== undefined) return false;
-  return status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false;
+export function isCandidate(node: Node): boolean {
+  const { deletionTimestamp, labels } = node.metadata;
+  return !deletionTimestamp && labels?.[EXCLUDED_LABEL] === undefined && isReady(node);
 }

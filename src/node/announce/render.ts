@@ -1,12 +1,13 @@
 /**
- * From the model and the nodes that live: which addresses this node answers for. Pure; equal input, equal output, on every
- * node alike.
+ * From the model and the nodes that live: which addresses this node answers for, as its own or in the place of a node whose
+ * agent is away. Pure; equal input, equal output, on every node alike.
  *
  * Rendezvous hashing (Thaler and Ravishankar 1998): each node has a weight for each address, the heaviest answers. When a
  * node goes, only its own addresses move, spread over the others; when it returns, the same ones come back.
  */
 import type { IpAddress } from '../../base/ip.ts';
 import type { AnnouncedAddress } from './model.ts';
+import type { Presence } from './peers.ts';
 
 /** The node that answers for an address; undefined when none may. */
 export function electNode({ address, nodes }: AnnouncedAddress, live: readonly string[]): string | undefined {
@@ -23,16 +24,32 @@ export function electNode({ address, nodes }: AnnouncedAddress, live: readonly s
   return best;
 }
 
-/** The addresses that fall to one node, sorted. */
-export function renderOwned(
+/** What one node has to answer for. */
+export interface Duties {
+  /** The addresses that fall to it, sorted. */
+  readonly own: readonly IpAddress[];
+  /** Addresses of nodes whose agents are silent, each with the MAC of its node. */
+  readonly standIn: ReadonlyMap<IpAddress, string>;
+}
+
+/** `living` are the nodes that live. An address of one that does not speak is spoken for by the heaviest that does. */
+export function renderDuties(
   addresses: ReadonlyMap<IpAddress, AnnouncedAddress>,
-  live: readonly string[],
+  living: ReadonlyMap<string, Presence>,
   self: string,
-): readonly IpAddress[] {
-  const owned: IpAddress[] = [];
-  if (!live.includes(self)) return owned;
-  for (const one of addresses.values()) if (electNode(one, live) === self) owned.push(one.address);
-  return owned.sort();
+): Duties {
+  const own: IpAddress[] = [];
+  const standIn = new Map<IpAddress, string>();
+  if (!living.has(self)) return { own, standIn };
+  const names = [...living.keys()];
+  const speakers = names.filter((name) => living.get(name)!.speaks);
+  for (const one of addresses.values()) {
+    const node = electNode(one, names);
+    if (node === self) own.push(one.address);
+    const mac = node === undefined ? undefined : living.get(node)?.mac;
+    if (mac && electNode({ ...one, nodes: undefined }, speakers) === self) standIn.set(one.address, mac);
+  }
+  return { own: own.sort(), standIn };
 }
 
 /** FNV-1a over both names, then mixed so that every bit of the input moves every bit of the weight (0 to 2^32 - 1). */

@@ -12,8 +12,9 @@ import { type Clock, systemClock } from '../../base/clock.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Informer } from '../../kube/informer.ts';
 import { keyOf } from '../../kube/names.ts';
+import { internalAddresses, isReady } from '../../kube/node-status.ts';
 import { fromMap, matches } from '../../kube/selectors.ts';
-import type { EndpointSlice, Node, Pod, Service, SliceEndpoint } from '../../kube/types.ts';
+import type { EndpointSlice, Pod, Service, SliceEndpoint } from '../../kube/types.ts';
 import type { SyncClient } from './sync-client.ts';
 
 export interface EndpointDrainOptions {
@@ -69,7 +70,7 @@ export function endpointDrain(options: EndpointDrainOptions): (pod: Pod) => Prom
     while (clock.now() < waitsUntil()) await clock.sleep(LOOK_MS);
     if (seen.size === 0) return;
     const version = newest([...seen].flatMap((key) => slices.get(key) ?? []));
-    const addresses = [...nodes.list()].filter(isReady).flatMap(({ status }) => internalAddress(status) ?? []);
+    const addresses = [...nodes.list()].filter(isReady).flatMap((node) => internalAddresses(node).slice(0, 1));
     sync.keepOnly(new Set(addresses));
     const asked = clock.now();
     const timeoutMs = Math.max(SILENT_NODES_MS, deadline - asked);
@@ -84,8 +85,9 @@ export function endpointDrain(options: EndpointDrainOptions): (pod: Pod) => Prom
 }
 
 /** Whether slices can be expected to mention the pod: it was ready, and some Service selects it. */
-function isServed({ metadata, status }: Pod, services: Iterable<Service>): boolean {
-  if (!status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True')) return false;
+function isServed(pod: Pod, services: Iterable<Service>): boolean {
+  const { metadata } = pod;
+  if (!isReady(pod)) return false;
   for (const { metadata: own, spec } of services) {
     if (own.namespace !== metadata.namespace || spec.type === 'ExternalName') continue;
     const selector = fromMap(spec.selector);
@@ -110,12 +112,4 @@ function isLetGo(slice: EndpointSlice, uid: string): boolean {
   const isEnding = ({ conditions }: SliceEndpoint) =>
     conditions?.terminating === true || (conditions?.ready === false && !isKept(slice));
   return (slice.endpoints ?? []).every((endpoint) => endpoint.targetRef?.uid !== uid || isEnding(endpoint));
-}
-
-function isReady({ status }: Node): boolean {
-  return status?.conditions?.some((one) => one.type === 'Ready' && one.status === 'True') ?? false;
-}
-
-function internalAddress(status: Node['status']): string | undefined {
-  return status?.addresses?.find(({ type }) => type === 'InternalIP')?.address;
 }

@@ -16,6 +16,7 @@ import {
   parseCidrStrict,
   parseIp,
 } from '../../base/ip.ts';
+import { internalAddresses } from '../../kube/node-status.ts';
 import type { Node } from '../../kube/types.ts';
 
 /** vxlan: one tunnel device, works over any network. host-gw: plain routes, for nodes on one segment. */
@@ -82,18 +83,15 @@ function routedNode(node: Node): RoutedNode | { readonly reason: string } {
     if (new Set(podCidrs.map(({ family }) => family)).size !== podCidrs.length) {
       return { reason: `has more than one podCIDR of a family: ${texts.join(', ')}` };
     }
-    const addresses = internalAddresses(node);
+    const addresses = firstOfEachFamily(internalAddresses(node).map(parseIp));
     return addresses.length > 0 ? { name: node.metadata.name, podCidrs, addresses } : { reason: 'has no InternalIP' };
   } catch (error) {
     return { reason: `has ${messageOf(error)}` };
   }
 }
 
-function internalAddresses(node: Node): IpAddress[] {
-  const all = (node.status?.addresses ?? [])
-    .filter(({ type }) => type === 'InternalIP')
-    .map(({ address }) => parseIp(address));
-  return all.filter((address, i) => all.findIndex((other) => familyOf(other) === familyOf(address)) === i);
+function firstOfEachFamily(addresses: readonly IpAddress[]): readonly IpAddress[] {
+  return addresses.filter((one, i) => addresses.findIndex((other) => familyOf(other) === familyOf(one)) === i);
 }
 
 /** Why a node cannot be routed to; undefined when it can. */

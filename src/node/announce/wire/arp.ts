@@ -35,9 +35,9 @@ export function decodeArp(frame: Buffer): ArpPacket | undefined {
   };
 }
 
-export function encodeArp(to: string, packet: ArpPacket): Buffer {
+export function encodeArp(to: string, packet: ArpPacket, from = packet.senderMac): Buffer {
   const frame = Buffer.alloc(HEADER_BYTES + ARP_BYTES);
-  writeHeader(frame, to, packet.senderMac, ARP_PROTOCOL);
+  writeHeader(frame, to, from, ARP_PROTOCOL);
   const at = HEADER_BYTES;
   frame.writeUInt16BE(HARDWARE_ETHERNET, at);
   frame.writeUInt16BE(PROTOCOL_IPV4, at + 2);
@@ -51,15 +51,16 @@ export function encodeArp(to: string, packet: ArpPacket): Buffer {
   return frame;
 }
 
-/** The answer to a request: "its target is at this MAC". */
-export function arpReply(request: ArpPacket, mac: string): Buffer {
-  return encodeArp(request.senderMac, {
-    operation: 'reply',
-    senderMac: mac,
-    sender: request.target,
-    targetMac: request.senderMac,
-    target: request.sender,
-  });
+/** The answer to a request, "its target is at this MAC", from the link whose MAC is `from`: switches learn that one. */
+export function arpReply(request: ArpPacket, mac: string, from = mac): Buffer {
+  const { sender, senderMac, target } = request;
+  const reply = { operation: 'reply', senderMac: mac, sender: target, targetMac: senderMac, target: sender } as const;
+  return encodeArp(senderMac, reply, from);
+}
+
+/** "Are you still there?", to one neighbour alone. */
+export function arpQuestion(target: IpAddress, targetMac: string, sender: IpAddress, mac: string): Buffer {
+  return encodeArp(targetMac, { operation: 'request', senderMac: mac, sender, targetMac: NO_MAC, target });
 }
 
 /** "This address is here now": as a request and as a reply, because there are stacks that heed only one of them. */

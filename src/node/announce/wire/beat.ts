@@ -6,7 +6,7 @@
  *     u8 version = 1 | u8 flags (1: answers for addresses) | 8 bytes cluster | u8 length | node name
  */
 import { createHash } from 'node:crypto';
-import { HEADER_BYTES, writeHeader } from './ethernet.ts';
+import { HEADER_BYTES, readMac, writeHeader } from './ethernet.ts';
 
 export const BEAT_PROTOCOL = 0x88b5;
 export const BEAT_MAC = '03:70:6f:64:77:69';
@@ -19,8 +19,14 @@ export interface Beat {
   /** From `clusterTag`: two clusters may share a wire. */
   readonly cluster: string;
   readonly node: string;
-  /** False: from now on this node answers for nothing. */
+  /** False: from now on this node's agent answers for nothing. */
   readonly active: boolean;
+}
+
+/** A beat as it arrives. */
+export interface HeardBeat extends Beat {
+  /** The MAC that it came from. */
+  readonly mac: string;
 }
 
 /** A short name of a cluster, from something that only its nodes share (the uid of the namespace kube-system). */
@@ -45,13 +51,14 @@ export function encodeBeat({ cluster, node, active }: Beat, mac: string): Buffer
 }
 
 /** Undefined for what is no beat of this version. */
-export function decodeBeat(frame: Buffer): Beat | undefined {
+export function decodeBeat(frame: Buffer): HeardBeat | undefined {
   if (frame.length < NAME_AT || frame.readUInt8(HEADER_BYTES) !== VERSION) return undefined;
   const length = frame.readUInt8(NAME_AT - 1);
   if (length === 0 || frame.length < NAME_AT + length) return undefined;
   return {
     cluster: frame.toString('hex', HEADER_BYTES + 2, HEADER_BYTES + 2 + CLUSTER_BYTES),
     node: frame.toString('utf8', NAME_AT, NAME_AT + length),
+    mac: readMac(frame, 6),
     active: (frame.readUInt8(HEADER_BYTES + 1) & FLAG_ACTIVE) !== 0,
   };
 }

@@ -4,14 +4,15 @@ import { Ipv6Groups } from '../../../linux/ipv6-groups.ts';
 import type { NetworkNamespace } from '../../../linux/netns.ts';
 import { PacketSocket } from '../../../linux/packet-socket.ts';
 import { Rtnetlink } from '../../../linux/rtnetlink.ts';
-import { ARP_PROTOCOL, type ArpPacket, arpAnnouncements, arpReply, decodeArp } from './arp.ts';
-import { BEAT_MAC, BEAT_PROTOCOL, type Beat, decodeBeat, encodeBeat } from './beat.ts';
+import { ARP_PROTOCOL, type ArpPacket, arpAnnouncements, arpQuestion, arpReply, decodeArp } from './arp.ts';
+import { BEAT_MAC, BEAT_PROTOCOL, type Beat, decodeBeat, encodeBeat, type HeardBeat } from './beat.ts';
 import {
   decodeNeighbourMessage,
   IPV6_PROTOCOL,
   NDP_FILTER,
   type NeighbourMessage,
   neighbourAnnouncement,
+  neighbourQuestion,
   neighbourReply,
   solicitedNodeGroup,
 } from './ndp.ts';
@@ -20,7 +21,7 @@ import {
 export interface LinkEvents {
   onArp(packet: ArpPacket): void;
   onNeighbour(message: NeighbourMessage): void;
-  onBeat(beat: Beat): void;
+  onBeat(beat: HeardBeat): void;
   /** The link is down or gone: the sockets must be opened anew. */
   onError(error: Error): void;
 }
@@ -31,8 +32,11 @@ export interface Link {
   sendBeat(beat: Beat): void;
   /** Says to all that the address is here. */
   announce(address: IpAddress): void;
-  answerArp(request: ArpPacket): void;
-  answerNeighbour(solicitation: NeighbourMessage): void;
+  /** Says that the target is at a MAC: this link's, or that of another node. */
+  answerArp(request: ArpPacket, mac: string): void;
+  answerNeighbour(solicitation: NeighbourMessage, mac: string): void;
+  /** Asks the kernel at a MAC for an address that it has, from one that this link has; the answer comes as an event. */
+  ask(address: IpAddress, mac: string, from: IpAddress): void;
   /** Lets solicitations for an IPv6 address in, or no longer. */
   listenFor(address: IpAddress, how: 'join' | 'leave'): void;
   close(): void;
@@ -68,8 +72,12 @@ export function openLink({ ns, address, events }: OpenLinkOptions): Link {
       if (text.includes(':')) ndp.send(neighbourAnnouncement(text, mac));
       else for (const frame of arpAnnouncements(text, mac)) arp.send(frame);
     },
-    answerArp: (request) => arp.send(arpReply(request, mac)),
-    answerNeighbour: (solicitation) => ndp.send(neighbourReply(solicitation, mac)),
+    answerArp: (request, at) => arp.send(arpReply(request, at, mac)),
+    answerNeighbour: (solicitation, at) => ndp.send(neighbourReply(solicitation, at, mac)),
+    ask(address, at, from) {
+      if (address.includes(':')) ndp.send(neighbourQuestion(address, at, from, mac));
+      else arp.send(arpQuestion(address, at, from, mac));
+    },
     listenFor: (text, how) => groups[how](solicitedNodeGroup(text)),
     close: () => sockets.dispose(),
   };

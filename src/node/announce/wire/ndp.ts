@@ -12,6 +12,8 @@ const NEIGHBOUR_ADVERTISEMENT = 136;
 const HOP_LIMIT = 255;
 /** Type, code, checksum, flags, target. */
 const MESSAGE_BYTES = 24;
+const OPTION_BYTES = 8;
+const OPTION_SOURCE_MAC = 1;
 const OPTION_TARGET_MAC = 2;
 const FLAG_SOLICITED = 0x40000000;
 const FLAG_OVERRIDE = 0x20000000;
@@ -58,34 +60,70 @@ function typeOf(code: number): NeighbourMessage['type'] | undefined {
   return code === NEIGHBOUR_ADVERTISEMENT ? 'advertisement' : undefined;
 }
 
-/** The answer to a solicitation: to the one who asks, or to all when it has no address yet (section 7.2.4). */
-export function neighbourReply({ sender, senderMac, target }: NeighbourMessage, mac: string): Buffer {
-  if (sender === '::') return neighbourAnnouncement(target, mac);
-  return encodeAdvertisement(senderMac, sender, target, mac, FLAG_SOLICITED | FLAG_OVERRIDE);
+/**
+ * The answer to a solicitation: to the one who asks, or to all when it has no address yet (section 7.2.4); from the link
+ * whose MAC is `from`, which is the one that switches learn.
+ */
+export function neighbourReply({ sender, senderMac, target }: NeighbourMessage, mac: string, from = mac): Buffer {
+  if (sender === '::') return neighbourAnnouncement(target, mac, from);
+  const link = { from, to: senderMac };
+  return encodeAdvertisement(link, { from: target, to: sender }, target, mac, FLAG_SOLICITED | FLAG_OVERRIDE);
 }
 
-/** "This address is here now", to all (section 7.2.6). */
-export function neighbourAnnouncement(address: IpAddress, mac: string): Buffer {
-  return encodeAdvertisement(ALL_NODES_MAC, ALL_NODES, address, mac, FLAG_OVERRIDE);
+/** "This address is at this MAC now", to all (section 7.2.6). */
+export function neighbourAnnouncement(address: IpAddress, mac: string, from = mac): Buffer {
+  const link = { from, to: ALL_NODES_MAC };
+  return encodeAdvertisement(link, { from: address, to: ALL_NODES }, address, mac, FLAG_OVERRIDE);
 }
 
-function encodeAdvertisement(toMac: string, to: IpAddress, target: IpAddress, mac: string, flags: number): Buffer {
-  const frame = Buffer.alloc(HEADER_BYTES + IPV6_BYTES + MESSAGE_BYTES + 8);
-  writeHeader(frame, toMac, mac, IPV6_PROTOCOL);
+/** "Are you still there?", to one neighbour alone (section 7.3.1). */
+export function neighbourQuestion(target: IpAddress, targetMac: string, sender: IpAddress, mac: string): Buffer {
+  const option = { type: OPTION_SOURCE_MAC, mac };
+  const link = { from: mac, to: targetMac };
+  return encodeMessage(link, { from: sender, to: target }, { type: NEIGHBOUR_SOLICITATION, flags: 0, target, option });
+}
+
+interface Way<T> {
+  readonly from: T;
+  readonly to: T;
+}
+
+function encodeAdvertisement(
+  link: Way<string>,
+  ip: Way<IpAddress>,
+  target: IpAddress,
+  mac: string,
+  flags: number,
+): Buffer {
+  const option = { type: OPTION_TARGET_MAC, mac };
+  return encodeMessage(link, ip, { type: NEIGHBOUR_ADVERTISEMENT, flags, target, option });
+}
+
+interface MessageFields {
+  readonly type: number;
+  readonly flags: number;
+  readonly target: IpAddress;
+  /** The link-layer address of the sender or of the target (section 4.6.1). */
+  readonly option: { readonly type: number; readonly mac: string };
+}
+
+function encodeMessage(link: Way<string>, { from, to }: Way<IpAddress>, fields: MessageFields): Buffer {
+  const frame = Buffer.alloc(HEADER_BYTES + IPV6_BYTES + MESSAGE_BYTES + OPTION_BYTES);
+  writeHeader(frame, link.to, link.from, IPV6_PROTOCOL);
   const ip = HEADER_BYTES;
   frame.writeUInt32BE(0x60000000, ip);
-  frame.writeUInt16BE(MESSAGE_BYTES + 8, ip + 4);
+  frame.writeUInt16BE(MESSAGE_BYTES + OPTION_BYTES, ip + 4);
   frame.writeUInt8(NEXT_HEADER_ICMPV6, ip + 6);
   frame.writeUInt8(HOP_LIMIT, ip + 7);
-  frame.set(ipToBytes(target), ip + 8);
+  frame.set(ipToBytes(from), ip + 8);
   frame.set(ipToBytes(to), ip + 24);
   const message = ip + IPV6_BYTES;
-  frame.writeUInt8(NEIGHBOUR_ADVERTISEMENT, message);
-  frame.writeUInt32BE(flags >>> 0, message + 4);
-  frame.set(ipToBytes(target), message + 8);
-  frame.writeUInt8(OPTION_TARGET_MAC, message + 24);
-  frame.writeUInt8(1, message + 25);
-  writeMac(frame, message + 26, mac);
+  frame.writeUInt8(fields.type, message);
+  frame.writeUInt32BE(fields.flags >>> 0, message + 4);
+  frame.set(ipToBytes(fields.target), message + 8);
+  frame.writeUInt8(fields.option.type, message + MESSAGE_BYTES);
+  frame.writeUInt8(1, message + MESSAGE_BYTES + 1);
+  writeMac(frame, message + MESSAGE_BYTES + 2, fields.option.mac);
   frame.writeUInt16BE(checksum(frame.subarray(ip)), message + 2);
   return frame;
 }

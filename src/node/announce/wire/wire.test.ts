@@ -2,10 +2,17 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { formatIp, type IpAddress, parseIp } from '../../../base/ip.ts';
-import { arpAnnouncements, arpReply, decodeArp, encodeArp, isArpAnnouncement } from './arp.ts';
+import { arpAnnouncements, arpQuestion, arpReply, decodeArp, encodeArp, isArpAnnouncement } from './arp.ts';
 import { clusterTag, decodeBeat, encodeBeat } from './beat.ts';
 import { readMac } from './ethernet.ts';
-import { checksum, decodeNeighbourMessage, neighbourAnnouncement, neighbourReply, solicitedNodeGroup } from './ndp.ts';
+import {
+  checksum,
+  decodeNeighbourMessage,
+  neighbourAnnouncement,
+  neighbourQuestion,
+  neighbourReply,
+  solicitedNodeGroup,
+} from './ndp.ts';
 
 const bytes = (text: string) => Buffer.from(text.replaceAll(/\s/g, ''), 'hex');
 const MAC = '0a:00:00:00:00:01';
@@ -69,6 +76,36 @@ test('a solicitation is read and answered to the one who asks', () => {
   });
 });
 
+test('answers for another node name its MAC, in frames of one’s own', () => {
+  const other = '0a:00:00:00:00:02';
+  const reply = arpReply(decodeArp(ARP_REQUEST)!, other, MAC);
+  assert.equal(readMac(reply, 6), MAC);
+  assert.equal(decodeArp(reply)!.senderMac, other);
+  const advertisement = neighbourReply(decodeNeighbourMessage(SOLICITATION)!, other, MAC);
+  assert.equal(readMac(advertisement, 6), MAC);
+  assert.deepEqual(
+    advertisement.subarray(-8),
+    bytes(`02 01 ${other.replaceAll(':', '')}`),
+    'target link-layer address',
+  );
+});
+
+test('a neighbour is asked alone', () => {
+  const question = arpQuestion(parseIp('172.18.0.2'), '0a:00:00:00:00:02', parseIp('172.18.0.1'), MAC);
+  const expected = bytes(`0a0000000002 0a0000000001 0806
+    0001 0800 06 04 0001 0a0000000001 ac120001 000000000000 ac120002`);
+  assert.deepEqual(question, expected);
+  const solicitation = neighbourQuestion(parseIp('fd00:18::2'), '0a:00:00:00:00:02', parseIp('fd00:18::1'), MAC);
+  assert.equal(readMac(solicitation, 0), '0a:00:00:00:00:02');
+  assert.deepEqual(decodeNeighbourMessage(solicitation), {
+    type: 'solicitation',
+    senderMac: MAC,
+    sender: 'fd00:18::1',
+    target: 'fd00:18::2',
+  });
+  assert.deepEqual(solicitation.subarray(-8), bytes(`01 01 ${MAC.replaceAll(':', '')}`), 'source link-layer address');
+});
+
 test('who has no address yet is answered through all nodes', () => {
   const probe = Buffer.from(SOLICITATION);
   probe.fill(0, 14 + 8, 14 + 24);
@@ -113,7 +150,7 @@ test('codecs come back as they went', () => {
   fc.assert(
     fc.property(fc.stringMatching(/^[a-z0-9.-]{1,253}$/), fc.boolean(), (node, active) => {
       const beat = { cluster: clusterTag(node), node, active };
-      assert.deepEqual(decodeBeat(encodeBeat(beat, MAC)), beat);
+      assert.deepEqual(decodeBeat(encodeBeat(beat, MAC)), { ...beat, mac: MAC });
     }),
   );
 });
