@@ -18,7 +18,7 @@ import { HttpClient } from '../kube/http-client.ts';
 import type { Informer } from '../kube/informer.ts';
 import { InformerView } from '../kube/informer-view.ts';
 import { apiPath, apiResources } from '../kube/names.ts';
-import type { Node } from '../kube/types.ts';
+import type { Node, Pod } from '../kube/types.ts';
 import { Conntrack } from '../linux/conntrack.ts';
 import { watchLogGroup } from '../linux/nflog.ts';
 import { Nftables } from '../linux/nftables.ts';
@@ -41,6 +41,7 @@ import { ContainerdEvents } from '../node/pods/cri/containerd-events.ts';
 import { PodManager } from '../node/pods/manager.ts';
 import { NodeRegistration } from '../node/pods/node-registration.ts';
 import { nodeResources } from '../node/pods/node-resources.ts';
+import { podTcpSockets } from '../node/pods/pod-sockets.ts';
 import { KubeletServer } from '../node/pods/streaming/kubelet-server.ts';
 import { isInMemory } from '../node/pods/volumes/memory-folder.ts';
 import { ProcessMounts } from '../node/pods/volumes/mounts.ts';
@@ -218,6 +219,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
   });
   const resources = await nodeResources(state);
   const runtime = new CriClient(options.criSocket);
+  const cgroupParent = (pod: Pod) => `${options.cgroupParent}/pod${pod.metadata.uid}`;
   let networkReady = false;
   const pods = new PodManager({
     nodeName,
@@ -240,7 +242,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
     clusterDomain: options.clusterDomain,
     networkReady: () => networkReady,
     addressesOf: (containerId) => ipam.get({ containerId, ifname: POD_INTERFACE })?.addresses,
-    cgroupParent: (pod) => `${options.cgroupParent}/pod${pod.metadata.uid}`,
+    cgroupParent,
     tokens: { requestToken: (request) => requestToken(client, request) },
     registries: 'reachable',
     beforeStop: endpointDrain({
@@ -248,6 +250,7 @@ export async function startAgent(options: AgentOptions, log: Logger, signal: Abo
       slices: informers.slices,
       nodes: informers.nodes,
       sync: syncClient,
+      sockets: (pod) => (pod.spec.hostNetwork ? undefined : podTcpSockets(cgroupParent(pod))),
       log: log.child({ component: 'drain' }),
     }),
   });

@@ -7,27 +7,32 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { cgroupProcesses, cgroupsOf, recordedProcesses, signalProcess } from '../../src/cluster/process-table.ts';
 import { allReady, applyAll, eventually, pod, runIn, service, sleeper, startCluster, whoAmI } from './fixture.ts';
 import type { LoadReport } from './http-loader.ts';
 
-const REQUESTS = { graceful: 20_000, abrupt: 8_000 };
+const REQUESTS = { graceful: 20_000, abrupt: 8_000, slow: 200 };
 /** The test's own bound: a machine that is slower than this does fewer requests and fails. */
 const LONGEST_MS = 180_000;
 
 const cluster = await startCluster('rolling', { nodes: 3 });
 /** Ends in the very moment of its SIGTERM: whatever it has not answered by then is lost. */
 const ABRUPT = `mkdir /www; echo "x $HOSTNAME" > /www/index.html; trap 'exit 0' TERM; httpd -f -p 80 -h /www & wait`;
+/** Takes its time for each answer, and ends in the moment of its SIGTERM nevertheless. */
+const SLOW = `mkdir -p /www/cgi-bin; cat > /www/cgi-bin/index.cgi <<'END'
+#!/bin/sh
+sleep 0.7; printf 'Content-type: text/plain\\r\\n\\r\\n'; echo "x $HOSTNAME"
+END
+chmod +x /www/cgi-bin/index.cgi; trap 'exit 0' TERM; httpd -f -p 80 -h /www & wait`;
 const labels = { app: 'web' };
 const graceful = whoAmI('web', { labels }).spec;
-const abrupt = pod('web', { container: { image: 'busybox', command: ['sh', '-c', ABRUPT] } }).spec;
 const [{ readinessProbe }] = graceful.containers as unknown as [{ readinessProbe: object }];
+const busybox = (script: string) =>
+  pod('web', { container: { image: 'busybox', command: ['sh', '-c', script], readinessProbe } }).spec;
 const SERVERS = {
   'a server that ends gracefully': { least: REQUESTS.graceful, ...graceful },
-  'a server that ends at once': {
-    least: REQUESTS.abrupt,
-    ...abrupt,
-    containers: abrupt.containers.map((one) => ({ ...one, readinessProbe })),
-  },
+  'a server that ends at once': { least: REQUESTS.abrupt, ...busybox(ABRUPT) },
+  'a slow server that ends at once': { least: REQUESTS.slow, ...busybox(SLOW) },
 };
 await applyAll(cluster, [
   service('web', { type: 'LoadBalancer' }),
@@ -96,6 +101,8 @@ async function load(from: 'client' | 'outside', address: string) {
 }
 
 type Server = keyof typeof SERVERS;
+/** The processes that send the requests of the test that runs. */
+let loaders: readonly number[] = [];
 
 /** Rolls the Deployment out anew and anew under load, until so many requests were sent; `during` runs beside each update. */
 async function rollUnderLoad(
@@ -113,6 +120,7 @@ async function rollUnderLoad(
     ({ outcome }) => outcome === 'connected',
   );
   const loads = [await load('client', spec.clusterIP!), await load('outside', virtual)];
+  loaders = loads.map(({ child }) => child.pid!);
   t.after(() => loads.forEach(({ child }) => child.kill('SIGKILL')));
   const deadline = Date.now() + LONGEST_MS;
   let updates = 0;
@@ -159,6 +167,12 @@ async function announcingAgent(): Promise<string> {
 }
 
 const STANDSTILL_MS = 3_000;
+const stopFor = async (pids: readonly number[], ms: number) => {
+  for (const pid of pids) signalProcess(pid, 'SIGSTOP');
+  await sleep(ms);
+  for (const pid of pids) signalProcess(pid, 'SIGCONT');
+};
+
 for (const [who, name] of [
   ['the API server', async () => 'server'],
   ['the agent of the announcing node', announcingAgent],
@@ -168,11 +182,21 @@ for (const [who, name] of [
     const during = async (update: number) => {
       stopped ??= await name();
       await sleep(250 + 125 * update);
-      const pid = cluster.processes.find((one) => one.name === stopped)!.pid!;
-      process.kill(pid, 'SIGSTOP');
-      await sleep(STANDSTILL_MS);
-      process.kill(pid, 'SIGCONT');
+      await stopFor([cluster.processes.find((one) => one.name === stopped)!.pid!], STANDSTILL_MS);
     };
     await rollUnderLoad(t, { server: 'a server that ends at once', least: 4_000, during });
   });
 }
+
+test('rolling updates lose no request while everything stands still, as a machine that sleeps', {
+  timeout,
+}, async (t) => {
+  const during = async (update: number) => {
+    await sleep(300 + 400 * update);
+    const inPods = cgroupsOf(cluster.paths).flatMap(cgroupProcesses);
+    const others = [...recordedProcesses(cluster.paths).map(({ pid }) => pid), ...loaders];
+    const all = new Set([...inPods, ...others]).difference(new Set([process.pid]));
+    await stopFor([...all], STANDSTILL_MS);
+  };
+  await rollUnderLoad(t, { server: 'a slow server that ends at once', least: 100, during });
+});

@@ -22,6 +22,7 @@ import type { MessageWriter } from './writer.ts';
 
 // Protocols and socket options, linux/netlink.h
 export const NETLINK_ROUTE = 0;
+export const NETLINK_SOCK_DIAG = 4;
 export const NETLINK_NETFILTER = 12;
 export const NETLINK_GENERIC = 16;
 const SOL_NETLINK = 270;

@@ -6,6 +6,7 @@ import { silentLogger } from '../../base/log.ts';
 import { FakeClient } from '../../kube/fake-client.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { Pod } from '../../kube/types.ts';
+import type { TcpSocket } from '../../linux/sock-diag.ts';
 import { endpointDrain } from './drain.ts';
 import { DATAGRAM_BYTES, decodeDatagram, encodeDatagram } from './protocol.ts';
 import type { SyncOutcome } from './sync-client.ts';
@@ -52,7 +53,13 @@ async function lab() {
     waitFor: (address: string, version: number, timeoutMs: number) =>
       new Promise<SyncOutcome>((answer) => asked.push({ address, version, timeoutMs, answer })),
   };
-  const drain = endpointDrain({ services, slices, nodes, sync, log: silentLogger, clock });
+  /** What the pod's sockets are; looked at once each time that they are asked for. */
+  const pods = { sockets: [] as readonly TcpSocket[] | undefined, looks: 0 };
+  const sockets = () => {
+    pods.looks++;
+    return pods.sockets;
+  };
+  const drain = endpointDrain({ services, slices, nodes, sync, sockets, log: silentLogger, clock });
   await Promise.all([services, slices, nodes].map((one) => one.start(end.signal)));
   const begin = (one = pod) => {
     const state = { done: false };
@@ -76,8 +83,10 @@ async function lab() {
     const slice = await client.get('EndpointSlice', { namespace: 'default', name: 's' });
     return client.update('EndpointSlice', { ...slice, endpoints: [endpoint(conditions)] });
   };
-  return { client, asked, begin, pass, offer, change, end };
+  return { client, asked, pods, begin, pass, offer, change, end };
 }
+
+const BUSY: readonly TcpSocket[] = [{ state: 'LISTEN', localPort: 80, remotePort: 0, receiveQueue: 1, sendQueue: 511 }];
 
 test('a pod that no slice mentions, or without grace, waits for nothing', async () => {
   const { begin, pass, offer, end } = await lab();
@@ -117,6 +126,36 @@ test('first the slices, then every Ready node with their version, then a moment'
   assert.equal(state.done, false, 'a moment for what is on its way');
   await pass(100);
   assert.equal(state.done, true);
+  end.abort();
+});
+
+test('a pod that has requests to answer is let finish, for so many looks', async () => {
+  const { begin, pass, offer, asked, pods, end } = await lab();
+  await offer({ ready: false, terminating: true });
+  await pass(0);
+  pods.sockets = BUSY;
+  const [first, second] = [begin(), begin({ ...pod, metadata: { ...pod.metadata, deletionGracePeriodSeconds: 2 } })];
+  await pass(0);
+  for (const one of asked) one.answer('synced');
+  await pass(0);
+  await pass(100);
+  assert.equal(pods.looks, 2);
+  for (let i = 0; i < 60; i++) await pass(20);
+  assert.deepEqual([first.done, second.done], [false, true], 'a part of its grace period is the limit');
+  pods.sockets = [];
+  await pass(20);
+  assert.equal(first.done, true);
+  pods.sockets = BUSY;
+  pods.looks = 0;
+  asked.length = 0;
+  const third = begin();
+  await pass(0);
+  for (const one of asked) one.answer('synced');
+  await pass(0);
+  await pass(100);
+  for (let i = 0; i < 100; i++) await pass(20);
+  assert.equal(pods.looks, 100);
+  assert.equal(third.done, true);
   end.abort();
 });
 

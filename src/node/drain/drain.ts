@@ -3,7 +3,8 @@
  *
  *     1. every EndpointSlice says that it is ending     (the API server has the slice, with some resourceVersion)
  *     2. every Ready node has that slice in its rules   (asked of the nodes' agents: sync-client.ts)
- *     3. connections of the last moment had a moment    (LINGER_MS)
+ *     3. what was on its way has arrived                (LINGER_MS)
+ *     4. what has arrived is answered                   (the pod's TCP sockets: quiet.ts), or QUIET_LOOKS have passed
  *
  * An API server or an agent that stands still for a while is waited for, as long as half of the grace period allows. Only
  * a node that has never answered is not, beyond a short time in which a healthy one would have followed.
@@ -15,6 +16,8 @@ import { keyOf } from '../../kube/names.ts';
 import { internalAddresses, isReady } from '../../kube/node-status.ts';
 import { fromMap, matches } from '../../kube/selectors.ts';
 import type { EndpointSlice, Pod, Service, SliceEndpoint } from '../../kube/types.ts';
+import type { TcpSocket } from '../../linux/sock-diag.ts';
+import { requestsInFlight } from './quiet.ts';
 import type { SyncClient } from './sync-client.ts';
 
 export interface EndpointDrainOptions {
@@ -22,6 +25,8 @@ export interface EndpointDrainOptions {
   readonly slices: Informer<'EndpointSlice'>;
   readonly nodes: Informer<'Node'>;
   readonly sync: Pick<SyncClient, 'waitFor' | 'keepOnly'>;
+  /** The TCP sockets in the pod's network; undefined where it has none of its own. */
+  readonly sockets?: (pod: Pod) => readonly TcpSocket[] | undefined;
   readonly log: Logger;
   readonly clock?: Clock;
 }
@@ -33,8 +38,11 @@ const UNKEPT_MS = 2_000;
 const LOOK_MS = 5;
 /** In this time a node that cannot be asked has followed, if it is healthy, in milliseconds from the slice's change. */
 const SILENT_NODES_MS = 500;
-/** For what was on its way to the pod when the last node let go: connections to accept, requests to read. */
+/** For what was on its way to the pod when the last node let go. */
 const LINGER_MS = 100;
+/** How often a pod is looked at that still has requests to answer. Counted, not timed: a machine that stands still costs none. */
+const QUIET_LOOKS = 100;
+const QUIET_LOOK_MS = 20;
 const POD_INDEX = 'node/drain: by pod';
 const DEFAULT_GRACE_SECONDS = 30;
 const MANAGED_BY_LABEL = 'endpointslice.kubernetes.io/managed-by';
@@ -81,7 +89,21 @@ export function endpointDrain(options: EndpointDrainOptions): (pod: Pod) => Prom
       await clock.sleep(Math.max(0, asked + SILENT_NODES_MS - clock.now()));
     }
     await clock.sleep(LINGER_MS);
+    const looks = Math.min(QUIET_LOOKS, (graceMs * SHARE) / QUIET_LOOK_MS);
+    await requestsAnswered(pod, looks, options);
   };
+}
+
+/** Resolves when the pod has answered what it was asked over TCP, or has been looked at so often. */
+async function requestsAnswered(pod: Pod, looks: number, options: EndpointDrainOptions): Promise<void> {
+  const { sockets = () => undefined, log, clock = systemClock } = options;
+  let inFlight = 0;
+  for (let look = 0; look < looks; look++) {
+    inFlight = requestsInFlight(sockets(pod) ?? []).length;
+    if (inFlight === 0) return;
+    await clock.sleep(QUIET_LOOK_MS);
+  }
+  log.info({ pod: keyOf(pod), inFlight }, 'ends although it has requests to answer');
 }
 
 /** Whether slices can be expected to mention the pod: it was ready, and some Service selects it. */
