@@ -66,6 +66,14 @@ test('await using: a cluster for the length of a block', async () => {
     );
     assert.equal('source' in outcomes[0] ? outcomes[0].source : '', client.status?.podIP);
 
+    const across = async () => (await cluster.connect('client', 'server:80', { timeoutMs: 300 })).outcome;
+    {
+      using _cut = await cluster.unplug(server.spec.nodeName!);
+      assert.equal(await across(), 'timeout');
+    }
+    await eventually('the cable is back', across, (outcome) => outcome === 'connected');
+    await assert.rejects(cluster.unplug('node-9'), StatusError);
+
     // The same, opened by somebody who did not start it.
     const again = Cluster.open(name);
     assert.equal((await again.client.list('Node')).items.length, 2);
