@@ -68,6 +68,8 @@ export class AnnounceController implements Startable {
   readonly #clock: Clock;
   readonly #peers = new Peers({ silentMs: SILENT_MS, deadMs: DEAD_MS, absentMs: ABSENT_MS });
   readonly #announcer: Announcer;
+  /** This node's address of each family that it has. */
+  readonly #own: ReadonlyMap<Family, IpAddress>;
   readonly #byService = new Map<string, readonly AnnouncedAddress[]>();
   #addresses: ReadonlyMap<IpAddress, AnnouncedAddress> = new Map();
   #changed = true;
@@ -83,6 +85,8 @@ export class AnnounceController implements Startable {
   constructor(options: AnnounceControllerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? monotonicClock;
+    const own = options.nodeAddresses.map(parseIp);
+    this.#own = new Map(own.toReversed().map((address) => [familyOf(address), address]));
     this.#announcer = new Announcer({ log: options.log, clock: this.#clock });
     options.informers.endpointSlices.addIndex(SLICE_INDEX, serviceKeyOf);
   }
@@ -167,21 +171,17 @@ export class AnnounceController implements Startable {
       const address = internalAddresses(node)
         .filter(isIp)
         .map(parseIp)
-        .find((one) => this.#ownAddress(familyOf(one)) !== undefined);
+        .find((one) => this.#own.has(familyOf(one)));
       candidates.set(node.metadata.name, address);
     }
     return candidates;
-  }
-
-  #ownAddress(family: Family): IpAddress | undefined {
-    return this.#options.nodeAddresses.map(parseIp).find((one) => familyOf(one) === family);
   }
 
   /** Asks the kernels of nodes whose agents are silent whether they are there. */
   #askSilent(now: number): void {
     try {
       for (const { address, mac } of this.#peers.silent(now)) {
-        this.#link?.ask(address, mac, this.#ownAddress(familyOf(address))!);
+        this.#link?.ask(address, mac, this.#own.get(familyOf(address))!);
       }
     } catch (error) {
       this.#lose(error);
