@@ -8,6 +8,7 @@ import { FakeClient } from '../../kube/fake-client.ts';
 import { Informer } from '../../kube/informer.ts';
 import { ABSENT_MS, AnnounceController, BEAT_MS, DEAD_MS, SILENT_MS } from './controller.ts';
 import type { ArpPacket } from './wire/arp.ts';
+import type { Beat } from './wire/beat.ts';
 import type { Link, LinkEvents, OpenLinkOptions } from './wire/link.ts';
 
 const ADDRESS = parseIp('172.18.200.1');
@@ -29,6 +30,7 @@ class Wire {
   readonly dead = new Set<string>();
   /** Addresses of nodes whose agents stand still: nothing that they send leaves. */
   readonly mute = new Set<string>();
+  readonly beats: Beat[] = [];
   /** Where an answer said that the address is. */
   readonly answers: string[] = [];
   readonly announcements: string[] = [];
@@ -43,7 +45,10 @@ class Wire {
     };
     return {
       mac,
-      sendBeat: (beat) => toOthers((other) => other.onBeat({ ...beat, mac })),
+      sendBeat: (beat) => {
+        this.beats.push(beat);
+        toOthers((other) => other.onBeat({ ...beat, mac }));
+      },
       announce: (sender) => {
         this.announcements.push(`${sender} ${address}`);
         toOthers((other) => other.onArp({ ...request, senderMac: mac, sender, target: sender }));
@@ -248,6 +253,33 @@ test('a process that slept answers nothing before it has beaten again', async ()
     at.clock.now = () => now.call(at.clock) + 5000;
     assert.deepEqual(at.wire.ask(), []);
     at.clock.now = now;
+  } finally {
+    at.end();
+  }
+});
+
+test('after everything stood still, whoever is heard first makes nobody take an address over', async () => {
+  const at = await lab();
+  try {
+    await withService(at);
+    await at.settle();
+    const [first] = at.wire.ask();
+    const announced = at.wire.announcements.length;
+    const now = at.clock.now;
+    at.clock.now = () => now.call(at.clock) + 1500;
+    // Before any timer: each hears the beat of a node that has no address, and not yet that of the one that has.
+    const [idle, other] = Object.entries(NODES).filter(([, address]) => address !== first);
+    const [{ cluster }] = at.wire.beats as [Beat];
+    for (const [from, to] of [
+      [idle!, other!],
+      [other!, idle!],
+    ] as const) {
+      at.wire.ends.get(to[1])!.events.onBeat({ cluster, node: from[0], active: true, mac: macOf(from[1]) });
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    await at.settle(BEAT_MS);
+    assert.deepEqual(at.wire.announcements.slice(announced), [], 'nobody took it');
+    assert.deepEqual(at.wire.ask(), [first]);
   } finally {
     at.end();
   }

@@ -148,8 +148,22 @@ export class AnnounceController implements Startable {
     });
   }
 
-  #decide(): void {
+  /**
+   * The time. Whatever runs first after this process, or the whole machine, stood still finds the others silent for so long;
+   * what they said meanwhile is still to be read.
+   */
+  #wake(): number {
     const now = this.#clock.now();
+    const late = now - this.#lastTick - BEAT_MS;
+    if (late > BEAT_MS) {
+      this.#peers.excuse(late, now);
+      this.#lastTick += late;
+    }
+    return now;
+  }
+
+  #decide(): void {
+    const now = this.#wake();
     if (this.#changed) {
       this.#changed = false;
       this.#addresses = mergeAddresses(this.#byService.values());
@@ -190,7 +204,7 @@ export class AnnounceController implements Startable {
 
   /** What a kernel says of its node's address. */
   #onAnswer(address: IpAddress, mac: string): void {
-    if (this.#peers.answered(address, mac, this.#clock.now())) this.#plan();
+    if (this.#peers.answered(address, mac, this.#wake())) this.#plan();
   }
 
   #tellTaken(address: IpAddress): void {
@@ -215,9 +229,7 @@ export class AnnounceController implements Startable {
 
   #tick(): void {
     if (this.#stopped) return;
-    const now = this.#clock.now();
-    const late = now - this.#lastTick - BEAT_MS;
-    if (late > BEAT_MS) this.#peers.excuse(late, now);
+    const now = this.#wake();
     this.#lastTick = now;
     if (this.#addresses.size > 0) {
       if (!this.#link) this.#openLink();
@@ -275,7 +287,7 @@ export class AnnounceController implements Startable {
       this.#troubled = true;
       return;
     }
-    const now = this.#clock.now();
+    const now = this.#wake();
     const changed = this.#peers.heard(node, active, mac, now);
     if (!active) this.#askSilent(now);
     if (changed) this.#plan();
