@@ -2,8 +2,10 @@
  * Follows the nodes' heartbeats and marks those that have gone silent.
  *
  * A heartbeat is a change of the node's Lease or of its Ready condition's lastHeartbeatTime, timed by this machine's clock
- * when it is seen: the nodes' clocks need not agree with ours. After a restart every node has a whole grace period again.
+ * when it is seen: the nodes' clocks need not agree with ours. After a restart every node has a whole grace period again, and
+ * time in which this machine stood still, as one that sleeps, is nobody's silence.
  */
+import { ClockJumps } from '../../base/clock-jumps.ts';
 import type { Startable } from '../../base/startable.ts';
 import { type ReconcileResult, WorkQueue } from '../../base/work-queue.ts';
 import { EventRecorder } from '../../kube/events.ts';
@@ -19,6 +21,8 @@ import { desiredTaints, healthFacts, sameTaints, silentStatus } from './health.t
 export const leaseNamespace = 'kube-node-lease';
 /** Kubernetes' --node-monitor-grace-period at the time when nodes renew every 10 s. */
 export const defaultGracePeriodMs = 40_000;
+/** Between two looks at the clock at most, in milliseconds. */
+const LONGEST_LOOK_MS = 5_000;
 
 interface Heartbeat {
   readonly sign: string;
@@ -40,11 +44,15 @@ export class NodeLifecycle implements Startable {
   readonly #ready = new Set<string>();
   readonly #queue: WorkQueue;
   readonly #events: EventRecorder;
+  readonly #jumps: ClockJumps;
+  readonly #lookMs: number;
 
   constructor(context: ControllerContext, options: NodeLifecycleOptions = {}) {
     const { client, log, clock, informers } = context;
     this.#context = context;
     this.#gracePeriodMs = options.gracePeriodMs ?? defaultGracePeriodMs;
+    this.#lookMs = Math.min(LONGEST_LOOK_MS, this.#gracePeriodMs / 4);
+    this.#jumps = new ClockJumps(clock, this.#lookMs);
     this.#nodes = new FreshStore(informers.of('Node'), client, clock);
     this.#events = new EventRecorder({ client, log, clock, component: 'node-controller' });
     this.#queue = new WorkQueue({
@@ -77,7 +85,26 @@ export class NodeLifecycle implements Startable {
       informers.of('Lease').start(signal),
       informers.of('Pod').start(signal),
     ]);
+    this.#look(signal);
     this.#queue.start(signal);
+  }
+
+  #look(signal: AbortSignal): void {
+    if (signal.aborted) return;
+    this.#wake();
+    const timer = this.#context.clock.after(this.#lookMs, () => {
+      signal.removeEventListener('abort', timer.cancel);
+      this.#look(signal);
+    });
+    signal.addEventListener('abort', timer.cancel, { once: true });
+  }
+
+  /** The time. Whatever runs first after a standstill finds the heartbeats old; newer ones are still to be read. */
+  #wake(): number {
+    const jump = this.#jumps.look();
+    if (jump !== 0)
+      for (const [name, { sign, at }] of this.#heartbeats) this.#heartbeats.set(name, { sign, at: at + jump });
+    return this.#context.clock.now();
   }
 
   #nodeAdded(node: Node): void {
@@ -115,20 +142,21 @@ export class NodeLifecycle implements Startable {
 
   /** Notes a heartbeat if there is a new one. */
   #beat(name: string): void {
-    const { informers, clock } = this.#context;
+    const { informers } = this.#context;
+    const now = this.#wake();
     const node = informers.of('Node').get(name);
     const lease = informers.of('Lease').get(`${leaseNamespace}/${name}`);
     const reported = conditionOf(node?.status?.conditions, 'Ready')?.lastHeartbeatTime;
     const sign = JSON.stringify([node?.metadata.uid, lease?.spec.renewTime, reported]);
-    if (this.#heartbeats.get(name)?.sign !== sign) this.#heartbeats.set(name, { sign, at: clock.now() });
+    if (this.#heartbeats.get(name)?.sign !== sign) this.#heartbeats.set(name, { sign, at: now });
   }
 
   async #reconcile(name: string): Promise<ReconcileResult> {
     const known = this.#nodes.get(name);
     if (!known) return;
-    const { clock } = this.#context;
-    const silentAt = (this.#heartbeats.get(name)?.at ?? clock.now()) + this.#gracePeriodMs;
-    const silent = silentAt <= clock.now();
+    const now = this.#wake();
+    const silentAt = (this.#heartbeats.get(name)?.at ?? now) + this.#gracePeriodMs;
+    const silent = silentAt <= now;
     try {
       const node = silent ? await this.#markSilent(known) : known;
       await this.#taint(node);
@@ -136,7 +164,7 @@ export class NodeLifecycle implements Startable {
     } catch (error) {
       if (!isNotFound(error)) throw error;
     }
-    return silent ? undefined : { requeueAfterMs: silentAt - clock.now() };
+    return silent ? undefined : { requeueAfterMs: silentAt - now };
   }
 
   async #markSilent(node: Node): Promise<Node> {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { systemClock } from '../../base/clock.ts';
 import type { Node } from '../../kube/types.ts';
 import { draft, eventually, fakeContext, node, pod, running, settle, withSignal } from '../fixtures.ts';
 import { conditionStatus, isPodReady } from '../pod-state.ts';
@@ -106,6 +107,25 @@ test('a silent node: Unknown, tainted, its pods not ready; when it returns the t
     const back = await client.get('Node', { name: 'n2' });
     await client.updateStatus('Node', { ...back, status: node('n2').status });
     await eventually('clean', async () => ((await client.get('Node', { name: 'n2' })).spec.taints ?? []).length === 0);
+  }));
+
+test('a machine that slept, or whose clock was set, blames no node', () =>
+  withSignal(async (signal) => {
+    let set = 0;
+    const clock = { ...systemClock, now: () => Date.now() + set };
+    const context = { ...fakeContext(), clock };
+    const { client } = context;
+    await client.create('Node', draft(node('n1')));
+    await new NodeLifecycle(context, { gracePeriodMs: 800 }).start(signal);
+    for (const step of [3_600_000, -7_200_000]) {
+      await client.patch('Node', { name: 'n1' }, { metadata: { annotations: { step: `${step}` } } });
+      set += step;
+      // Looked at before anybody could be heard again.
+      await client.patch('Node', { name: 'n1' }, { spec: { unschedulable: step > 0 } });
+      await settle(200);
+      assert.equal(await ready(context, 'n1'), 'True', `the clock went on by ${step} ms`);
+    }
+    await eventually('its own silence counts', async () => (await ready(context, 'n1')) === 'Unknown', 2000);
   }));
 
 test('when all nodes are silent nothing is evicted', () =>

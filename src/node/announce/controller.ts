@@ -8,6 +8,7 @@
  * Nothing beats and no socket is open while no Service has an address.
  */
 import { type Clock, systemClock, type Timer } from '../../base/clock.ts';
+import { ClockJumps } from '../../base/clock-jumps.ts';
 import { messageOf } from '../../base/errors.ts';
 import { type Family, familyOf, type IpAddress, isIp, parseIp } from '../../base/ip.ts';
 import type { Logger } from '../../base/log.ts';
@@ -67,6 +68,7 @@ export class AnnounceController implements Startable {
   readonly #options: AnnounceControllerOptions;
   readonly #clock: Clock;
   readonly #peers = new Peers({ silentMs: SILENT_MS, deadMs: DEAD_MS, absentMs: ABSENT_MS });
+  readonly #jumps: ClockJumps;
   readonly #announcer: Announcer;
   /** This node's address of each family that it has. */
   readonly #own: ReadonlyMap<Family, IpAddress>;
@@ -76,7 +78,6 @@ export class AnnounceController implements Startable {
   #planned = false;
   #link: Link | undefined;
   #timer: Timer | undefined;
-  #lastTick = 0;
   #lastBeat = Number.NEGATIVE_INFINITY;
   #cluster = '';
   #stopped = false;
@@ -85,6 +86,7 @@ export class AnnounceController implements Startable {
   constructor(options: AnnounceControllerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? monotonicClock;
+    this.#jumps = new ClockJumps(this.#clock, BEAT_MS);
     const own = options.nodeAddresses.map(parseIp);
     this.#own = new Map(own.toReversed().map((address) => [familyOf(address), address]));
     this.#announcer = new Announcer({ log: options.log, clock: this.#clock });
@@ -97,7 +99,6 @@ export class AnnounceController implements Startable {
     await Promise.all(Object.values(informers).map((informer) => informer.start(signal)));
     const uid = informers.namespaces.get(CLUSTER_NAMESPACE)?.metadata.uid;
     this.#cluster = clusterTag(uid ?? '');
-    this.#lastTick = this.#clock.now();
     const removals = this.#watch();
     signal.addEventListener('abort', () => this.#stop(removals), { once: true });
     this.#tick();
@@ -154,11 +155,8 @@ export class AnnounceController implements Startable {
    */
   #wake(): number {
     const now = this.#clock.now();
-    const late = now - this.#lastTick - BEAT_MS;
-    if (late > BEAT_MS) {
-      this.#peers.excuse(late, now);
-      this.#lastTick += late;
-    }
+    const jump = this.#jumps.look();
+    if (jump > 0) this.#peers.excuse(jump, now);
     return now;
   }
 
@@ -230,7 +228,6 @@ export class AnnounceController implements Startable {
   #tick(): void {
     if (this.#stopped) return;
     const now = this.#wake();
-    this.#lastTick = now;
     if (this.#addresses.size > 0) {
       if (!this.#link) this.#openLink();
       this.#beat(true);
