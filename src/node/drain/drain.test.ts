@@ -83,7 +83,7 @@ async function lab() {
     const slice = await client.get('EndpointSlice', { namespace: 'default', name: 's' });
     return client.update('EndpointSlice', { ...slice, endpoints: [endpoint(conditions)] });
   };
-  return { client, asked, pods, begin, pass, offer, change, end };
+  return { client, clock, asked, pods, begin, pass, offer, change, end };
 }
 
 const BUSY: readonly TcpSocket[] = [{ state: 'LISTEN', localPort: 80, remotePort: 0, receiveQueue: 1, sendQueue: 511 }];
@@ -126,6 +126,23 @@ test('first the slices, then every Ready node with their version, then a moment'
   assert.equal(state.done, false, 'a moment for what is on its way');
   await pass(100);
   assert.equal(state.done, true);
+  end.abort();
+});
+
+test('a machine that stood still takes nothing from the wait for the slices', async () => {
+  const { clock, begin, pass, offer, change, asked, end } = await lab();
+  await offer({ ready: true });
+  await pass(0);
+  const state = begin();
+  await pass(1000);
+  const now = clock.now.bind(clock);
+  clock.now = () => now() + 60_000;
+  await pass(5000);
+  assert.deepEqual([asked.length, state.done], [0, false]);
+  await change({ ready: false, terminating: true });
+  await pass(20);
+  assert.equal(asked.length, 2);
+  assert.ok(asked[0]!.timeoutMs > 8_900 && asked[0]!.timeoutMs < 9_100, `${asked[0]!.timeoutMs}`);
   end.abort();
 });
 

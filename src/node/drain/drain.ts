@@ -10,6 +10,7 @@
  * a node that has never answered is not, beyond a short time in which a healthy one would have followed.
  */
 import { type Clock, systemClock } from '../../base/clock.ts';
+import { ClockJumps } from '../../base/clock-jumps.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Informer } from '../../kube/informer.ts';
 import { keyOf } from '../../kube/names.ts';
@@ -36,6 +37,8 @@ const SHARE = 0.5;
 /** Longest wait for slices that nobody may keep: written by hand, or not yet there, in milliseconds. */
 const UNKEPT_MS = 2_000;
 const LOOK_MS = 5;
+/** A look that is so late, in milliseconds, says that this machine stood still: the others did as well. */
+const STARVED_MS = 100;
 /** In this time a node that cannot be asked has followed, if it is healthy, in milliseconds from the slice's change. */
 const SILENT_NODES_MS = 500;
 /** For what was on its way to the pod when the last node let go. */
@@ -65,23 +68,27 @@ export function endpointDrain(options: EndpointDrainOptions): (pod: Pod) => Prom
       return now;
     };
     if (graceMs === 0 || (mentions().length === 0 && !expected)) return;
-    const began = clock.now();
-    const deadline = began + graceMs * SHARE;
-    const unkept = Math.min(deadline, began + UNKEPT_MS);
-    /** What the slices that mention the pod still have to say until so many milliseconds. */
-    const waitsUntil = () => {
+    const longest = graceMs * SHARE;
+    const unkept = Math.min(longest, UNKEPT_MS);
+    /** For so many milliseconds the slices that mention the pod are waited for. */
+    const patience = () => {
       const now = mentions();
       if (seen.size === 0) return expected ? unkept : 0;
-      if (now.some((slice) => isKept(slice) && !isLetGo(slice, uid))) return deadline;
+      if (now.some((slice) => isKept(slice) && !isLetGo(slice, uid))) return longest;
       return now.some((slice) => !isLetGo(slice, uid)) ? unkept : 0;
     };
-    while (clock.now() < waitsUntil()) await clock.sleep(LOOK_MS);
+    const jumps = new ClockJumps(clock, STARVED_MS);
+    let began = clock.now();
+    while (clock.now() < began + patience()) {
+      await clock.sleep(LOOK_MS);
+      began += jumps.look();
+    }
     if (seen.size === 0) return;
     const version = newest([...seen].flatMap((key) => slices.get(key) ?? []));
     const addresses = [...nodes.list()].filter(isReady).flatMap((node) => internalAddresses(node).slice(0, 1));
     sync.keepOnly(new Set(addresses));
     const asked = clock.now();
-    const timeoutMs = Math.max(SILENT_NODES_MS, deadline - asked);
+    const timeoutMs = Math.max(SILENT_NODES_MS, began + longest - asked);
     const outcomes = await Promise.all(addresses.map((address) => sync.waitFor(address, version, timeoutMs)));
     const missing = addresses.filter((_, i) => outcomes[i] !== 'synced');
     if (missing.length > 0) {

@@ -31,11 +31,12 @@ interface Question {
   readonly nonce: string;
   readonly address: string;
   readonly version: number;
-  readonly began: number;
-  readonly deadline: number;
+  readonly timeoutMs: number;
   readonly done: (outcome: SyncOutcome) => void;
   readonly promise: Promise<SyncOutcome>;
   attempts: number;
+  /** The pauses so far, in milliseconds; one in which this machine stood still counts like any other. */
+  waitedMs: number;
   timer?: Timer;
 }
 
@@ -63,16 +64,15 @@ export class SyncClient implements Disposable {
     const shared = this.#byTarget.get(target);
     if (shared) return shared.promise;
     const { promise, resolve } = Promise.withResolvers<SyncOutcome>();
-    const began = this.#clock.now();
     const question: Question = {
       nonce: randomBytes(16).toString('hex'),
       address,
       version,
-      began,
-      deadline: began + timeoutMs,
+      timeoutMs,
       done: resolve,
       promise,
       attempts: 0,
+      waitedMs: 0,
     };
     this.#byNonce.set(question.nonce, question);
     this.#byTarget.set(target, question);
@@ -81,18 +81,16 @@ export class SyncClient implements Disposable {
   }
 
   #ask(question: Question): void {
-    const now = this.#clock.now();
-    const { address, began, deadline } = question;
+    const { address, timeoutMs, waitedMs } = question;
     const answers = this.#known.has(address);
-    const end = answers
-      ? deadline
-      : Math.min(deadline, began + SILENT_MS[this.#silent.has(address) ? 'again' : 'first']);
-    if (now >= end) {
+    const limit = answers ? timeoutMs : Math.min(timeoutMs, SILENT_MS[this.#silent.has(address) ? 'again' : 'first']);
+    if (waitedMs >= limit) {
       if (!answers) this.#silent.add(address);
       return this.#end(question, answers ? 'late' : 'silent');
     }
-    const pause = PAUSES_MS[Math.min(question.attempts++, PAUSES_MS.length - 1)]!;
-    question.timer = this.#clock.after(Math.min(pause, end - now), () => this.#ask(question));
+    const pause = Math.min(PAUSES_MS[Math.min(question.attempts++, PAUSES_MS.length - 1)]!, limit - waitedMs);
+    question.waitedMs += pause;
+    question.timer = this.#clock.after(pause, () => this.#ask(question));
     encodeDatagram({ kind: 'question', nonce: question.nonce, version: question.version }, this.#datagram);
     this.#socketFor(question.address).send(this.#datagram, encodeSocketAddress(question.address, this.#options.port));
   }
