@@ -142,7 +142,7 @@ test('a machine that stood still takes nothing from the wait for the slices', as
   await change({ ready: false, terminating: true });
   await pass(20);
   assert.equal(asked.length, 2);
-  assert.ok(asked[0]!.timeoutMs > 8_900 && asked[0]!.timeoutMs < 9_100, `${asked[0]!.timeoutMs}`);
+  assert.ok(asked[0]!.timeoutMs > 8_800 && asked[0]!.timeoutMs < 9_100, `${asked[0]!.timeoutMs}`);
   end.abort();
 });
 
