@@ -146,6 +146,20 @@ test('a machine that stood still takes nothing from the wait for the slices', as
   end.abort();
 });
 
+/** A connection over which an answer goes in parts: nothing is in flight in the moment of any look. */
+function answering(part: number): readonly TcpSocket[] {
+  const stream = { sinceSent: 5, sinceReceived: 500, bytesSent: 1 + part, bytesReceived: 10 };
+  const connection = {
+    state: 'ESTABLISHED',
+    localPort: 80,
+    remotePort: 1,
+    receiveQueue: 0,
+    sendQueue: 0,
+    stream,
+  } as const;
+  return [{ ...BUSY[0]!, receiveQueue: 0 }, connection];
+}
+
 test('a pod that has requests to answer is let finish, for so many looks', async () => {
   const { begin, pass, offer, asked, pods, end } = await lab();
   await offer({ ready: false, terminating: true });
@@ -155,24 +169,27 @@ test('a pod that has requests to answer is let finish, for so many looks', async
   await pass(0);
   for (const one of asked) one.answer('synced');
   await pass(0);
-  await pass(100);
-  assert.equal(pods.looks, 2);
   for (let i = 0; i < 60; i++) await pass(20);
   assert.deepEqual([first.done, second.done], [false, true], 'a part of its grace period is the limit');
   pods.sockets = [];
+  for (let i = 0; i < 5; i++) await pass(20);
+  assert.equal(first.done, false, 'only just quiet');
   await pass(20);
   assert.equal(first.done, true);
-  pods.sockets = BUSY;
+
   pods.looks = 0;
   asked.length = 0;
   const third = begin();
   await pass(0);
   for (const one of asked) one.answer('synced');
   await pass(0);
-  await pass(100);
-  for (let i = 0; i < 100; i++) await pass(20);
-  assert.equal(pods.looks, 100);
-  assert.equal(third.done, true);
+  for (let i = 0; i < 99; i++) {
+    pods.sockets = answering(i);
+    await pass(20);
+  }
+  assert.deepEqual([third.done, pods.looks], [false, 100], 'an answer in parts');
+  await pass(20);
+  assert.deepEqual([third.done, pods.looks], [true, 100]);
   end.abort();
 });
 

@@ -3,8 +3,7 @@
  *
  *     1. every EndpointSlice says that it is ending     (the API server has the slice, with some resourceVersion)
  *     2. every Ready node has that slice in its rules   (asked of the nodes' agents: sync-client.ts)
- *     3. what was on its way has arrived                (LINGER_MS)
- *     4. what has arrived is answered                   (the pod's TCP sockets: quiet.ts), or QUIET_LOOKS have passed
+ *     3. what was on its way has arrived and is answered: QUIET_LOOKS in a row say so (the pod's TCP sockets: quiet.ts)
  *
  * An API server or an agent that stands still for a while is waited for, as long as half of the grace period allows. Only
  * a node that has never answered is not, beyond a short time in which a healthy one would have followed.
@@ -18,7 +17,7 @@ import { internalAddresses, isReady } from '../../kube/node-status.ts';
 import { fromMap, matches } from '../../kube/selectors.ts';
 import type { EndpointSlice, Pod, Service, SliceEndpoint } from '../../kube/types.ts';
 import type { TcpSocket } from '../../linux/sock-diag.ts';
-import { requestsInFlight } from './quiet.ts';
+import { requestsInFlight, trafficOf } from './quiet.ts';
 import type { SyncClient } from './sync-client.ts';
 
 export interface EndpointDrainOptions {
@@ -41,11 +40,14 @@ const LOOK_MS = 5;
 const STARVED_MS = 100;
 /** In this time a node that cannot be asked has followed, if it is healthy, in milliseconds from the slice's change. */
 const SILENT_NODES_MS = 500;
-/** For what was on its way to the pod when the last node let go. */
-const LINGER_MS = 100;
-/** How often a pod is looked at that still has requests to answer. Counted, not timed: a machine that stands still costs none. */
-const QUIET_LOOKS = 100;
+/**
+ * So many looks in a row must find the pod quiet: time for what was on its way when the last node let go, and for answers
+ * that come in parts. Counted, not timed: a machine that stands still for a moment takes nothing from it.
+ */
+const QUIET_LOOKS = 6;
 const QUIET_LOOK_MS = 20;
+/** A pod that is never quiet is looked at so often. */
+const MOST_LOOKS = 100;
 const POD_INDEX = 'node/drain: by pod';
 const DEFAULT_GRACE_SECONDS = 30;
 const MANAGED_BY_LABEL = 'endpointslice.kubernetes.io/managed-by';
@@ -95,22 +97,29 @@ export function endpointDrain(options: EndpointDrainOptions): (pod: Pod) => Prom
       log.info({ pod: `${namespace}/${name}`, nodes: missing }, 'ends although these nodes may still send to it');
       await clock.sleep(Math.max(0, asked + SILENT_NODES_MS - clock.now()));
     }
-    await clock.sleep(LINGER_MS);
-    const looks = Math.min(QUIET_LOOKS, (graceMs * SHARE) / QUIET_LOOK_MS);
-    await requestsAnswered(pod, looks, options);
+    await quiet(pod, Math.min(MOST_LOOKS, (graceMs * SHARE) / QUIET_LOOK_MS), options);
   };
 }
 
 /** Resolves when the pod has answered what it was asked over TCP, or has been looked at so often. */
-async function requestsAnswered(pod: Pod, looks: number, options: EndpointDrainOptions): Promise<void> {
+async function quiet(pod: Pod, mostLooks: number, options: EndpointDrainOptions): Promise<void> {
   const { sockets = () => undefined, log, clock = systemClock } = options;
+  const jumps = new ClockJumps(clock, STARVED_MS);
+  let traffic: string | undefined;
   let inFlight = 0;
-  for (let look = 0; look < looks; look++) {
-    inFlight = requestsInFlight(sockets(pod) ?? []).length;
-    if (inFlight === 0) return;
+  let inRow = 0;
+  for (let look = 1; look <= mostLooks; look++) {
+    const all = sockets(pod) ?? [];
+    const before = traffic;
+    traffic = trafficOf(all);
+    inFlight = requestsInFlight(all).length;
+    const stoodStill = jumps.look() !== 0;
+    const isQuiet = inFlight === 0 && (before === undefined || before === traffic);
+    inRow = isQuiet && !stoodStill ? inRow + 1 : 0;
+    if (inRow >= QUIET_LOOKS) return;
     await clock.sleep(QUIET_LOOK_MS);
   }
-  log.info({ pod: keyOf(pod), inFlight }, 'ends although it has requests to answer');
+  log.info({ pod: keyOf(pod), inFlight }, 'ends although it may have requests to answer');
 }
 
 /** Whether slices can be expected to mention the pod: it was ready, and some Service selects it. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { TcpSocket, TcpStream } from '../../linux/sock-diag.ts';
-import { requestsInFlight } from './quiet.ts';
+import { requestsInFlight, trafficOf } from './quiet.ts';
 
 const listener: TcpSocket = { state: 'LISTEN', localPort: 80, remotePort: 0, receiveQueue: 0, sendQueue: 511 };
 const idle: TcpStream = { bytesReceived: 10, bytesSent: 20, sinceReceived: 5_001, sinceSent: 5_000 };
@@ -43,6 +43,21 @@ for (const [what, socket, expected] of CASES) {
     assert.deepEqual(requestsInFlight([...others, served(), socket]), expected ? [socket] : []);
   });
 }
+
+test('traffic: connections that begin, end, or carry something; those that the pod opened itself do not matter', () => {
+  const quiet = trafficOf([listener, served(), served({ remotePort: 40_001 })]);
+  assert.equal(trafficOf([served({ remotePort: 40_001 }, { sinceReceived: 1 }), served(), listener]), quiet);
+  assert.equal(trafficOf([listener, served(), served({ remotePort: 40_001 }), served({ localPort: 50_000 })]), quiet);
+  for (const other of [
+    [listener, served()],
+    [listener, served(), served({ remotePort: 40_001 }), served({ remotePort: 40_002 })],
+    [listener, served(), served({ remotePort: 40_001 }, { bytesSent: 21 })],
+    [listener, served(), served({ remotePort: 40_001 }, { bytesReceived: 11 })],
+    [listener, served(), served({ remotePort: 40_001, state: 'CLOSE_WAIT' })],
+  ]) {
+    assert.notEqual(trafficOf(other), quiet);
+  }
+});
 
 test('a pod that does not listen any more decides for itself', () => {
   assert.deepEqual(requestsInFlight([served({ receiveQueue: 9 })]), []);

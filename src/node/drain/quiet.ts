@@ -7,7 +7,8 @@
  *   - bytes that it received after it last sent any: read, and not answered
  *   - bytes of an answer that the client has not acknowledged: they would be lost with the pod's interface
  *
- * An idle connection that is kept open is none, however many there are.
+ * An idle connection that is kept open is none, however many there are. An answer that comes in parts looks idle between two of
+ * them: therefore a pod is quiet only when nothing moved from one look to the next, several times in a row.
  */
 import type { TcpSocket, TcpState } from '../../linux/sock-diag.ts';
 
@@ -23,12 +24,22 @@ const CLOSED: ReadonlySet<TcpState> = new Set(['FIN_WAIT1', 'LAST_ACK', 'CLOSING
 
 /** The connections, among a pod's sockets, that wait for something which the pod has to do. */
 export function requestsInFlight(sockets: readonly TcpSocket[]): readonly TcpSocket[] {
-  const listeners = sockets.filter(({ state }) => state === 'LISTEN');
-  const served = new Set(listeners.map(({ localPort }) => localPort));
-  return [
-    ...listeners.filter(({ receiveQueue }) => receiveQueue > 0),
-    ...sockets.filter((socket) => served.has(socket.localPort) && isInFlight(socket)),
-  ];
+  const waiting = sockets.filter(({ state, receiveQueue }) => state === 'LISTEN' && receiveQueue > 0);
+  return [...waiting, ...served(sockets).filter(isInFlight)];
+}
+
+/** Differs from the last time when a connection that the pod serves began, ended, or carried anything since. */
+export function trafficOf(sockets: readonly TcpSocket[]): string {
+  const all = served(sockets).map(({ state, localPort, remotePort, stream }) =>
+    [state, localPort, remotePort, stream?.bytesReceived, stream?.bytesSent].join(' '),
+  );
+  return all.sort().join();
+}
+
+/** The connections to ports that the pod listens on. */
+function served(sockets: readonly TcpSocket[]): readonly TcpSocket[] {
+  const ports = new Set(sockets.flatMap(({ state, localPort }) => (state === 'LISTEN' ? localPort : [])));
+  return sockets.filter(({ state, localPort }) => state !== 'LISTEN' && ports.has(localPort));
 }
 
 function isInFlight({ state, receiveQueue, sendQueue, stream }: TcpSocket): boolean {
