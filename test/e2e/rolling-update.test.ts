@@ -11,7 +11,7 @@ import { cgroupProcesses, cgroupsOf, recordedProcesses, signalProcess } from '..
 import { allReady, applyAll, eventually, pod, runIn, service, sleeper, startCluster, whoAmI } from './fixture.ts';
 import type { LoadReport } from './http-loader.ts';
 
-const REQUESTS = { graceful: 20_000, abrupt: 8_000, slow: 200 };
+const REQUESTS = { graceful: 20_000, abrupt: 4_000, slow: 80 };
 /** The test's own bound: a machine that is slower than this does fewer requests and fails. */
 const LONGEST_MS = 300_000;
 
@@ -167,6 +167,7 @@ async function announcingAgent(): Promise<string> {
 }
 
 const STANDSTILL_MS = 3_000;
+const SLEEP_MS = 2_000;
 const stopFor = async (pids: readonly number[], ms: number) => {
   for (const pid of pids) signalProcess(pid, 'SIGSTOP');
   await sleep(ms);
@@ -184,7 +185,7 @@ for (const [who, name] of [
       await sleep(250 + 125 * update);
       await stopFor([cluster.processes.find((one) => one.name === stopped)!.pid!], STANDSTILL_MS);
     };
-    await rollUnderLoad(t, { server: 'a server that ends at once', least: 4_000, during });
+    await rollUnderLoad(t, { server: 'a server that ends at once', least: 2_000, during });
   });
 }
 
@@ -194,12 +195,12 @@ async function everythingStandsStill(update: number): Promise<void> {
   const inPods = cgroupsOf(cluster.paths).flatMap(cgroupProcesses);
   const others = [...recordedProcesses(cluster.paths).map(({ pid }) => pid), ...loaders];
   const all = new Set([...inPods, ...others]).difference(new Set([process.pid]));
-  await stopFor([...all], STANDSTILL_MS);
+  await stopFor([...all], SLEEP_MS);
 }
 
 for (const [server, least] of [
-  ['a server that ends at once', 4_000],
-  ['a slow server that ends at once', 100],
+  ['a server that ends at once', 2_000],
+  ['a slow server that ends at once', 50],
 ] as const) {
   test(`rolling updates of ${server} lose no request while everything stands still`, { timeout }, (t) =>
     rollUnderLoad(t, { server, least, during: everythingStandsStill }),
