@@ -9,7 +9,7 @@ import { keyOf } from '../../kube/names.ts';
 import type { EndpointSlice, Service, ServicePort } from '../../kube/types.ts';
 import { canonicalIp, familyOfCanonical } from './addresses.ts';
 import { choosePools, type Pools } from './pools.ts';
-import { type ParsedSlice, parseSlices, readiness, type SliceEndpoint } from './slices.ts';
+import { endpointsAt, type ParsedSlice, type PortName, parseSlices, readiness, type SliceEndpoint } from './slices.ts';
 import { minimalRanges } from './source-ranges.ts';
 
 /** What a frontend can carry. SCTP is refused with a problem: see `Problem`. */
@@ -133,9 +133,9 @@ export function buildService(service: Service, slices: readonly EndpointSlice[],
       problems.push(unsupported(service, port));
       continue;
     }
-    const portId = `${port.name ?? ''}/${port.protocol ?? 'TCP'}`;
+    const portName = { name: port.name ?? '', protocol: port.protocol ?? 'TCP' };
     for (const family of families) {
-      const pools = choosePools(mergeEndpoints(parsed, family, portId), policies, node);
+      const pools = choosePools(mergeEndpoints(parsed, family, portName), policies, node);
       health = widerHealth(health, service, pools);
       addFrontends({ service, port, protocol, family, pools, policies, node, problems }, frontends);
     }
@@ -217,28 +217,29 @@ function clusterIpsOf(service: Service): readonly string[] {
 const NO_ENDPOINTS: readonly SliceEndpoint[] = [];
 
 /** One list from all slices of a family, without duplicates: of two that say different things the readier one counts. */
-function mergeEndpoints(slices: readonly ParsedSlice[], family: Family, port: string): readonly SliceEndpoint[] {
+function mergeEndpoints(slices: readonly ParsedSlice[], family: Family, port: PortName): readonly SliceEndpoint[] {
   let only = NO_ENDPOINTS;
   let merged: Map<string, SliceEndpoint> | undefined;
-  const put = (endpoint: SliceEndpoint) => {
-    const id = endpointText(endpoint);
-    const other = merged!.get(id);
-    if (!other || readiness(endpoint) > readiness(other)) merged!.set(id, endpoint);
-  };
   for (const slice of slices) {
-    const list = slice.family === family ? slice.ports.get(port) : undefined;
-    if (!list || list.length === 0) continue;
+    const list = slice.family === family ? endpointsAt(slice, port) : NO_ENDPOINTS;
+    if (list.length === 0) continue;
     if (only.length === 0) {
       only = list;
       continue;
     }
-    if (!merged) {
-      merged = new Map();
-      only.forEach(put);
-    }
-    list.forEach(put);
+    merged ??= putReadiest(new Map(), only);
+    putReadiest(merged, list);
   }
   return merged ? [...merged.values()] : only;
+}
+
+function putReadiest(merged: Map<string, SliceEndpoint>, list: readonly SliceEndpoint[]): Map<string, SliceEndpoint> {
+  for (const endpoint of list) {
+    const id = endpointText(endpoint);
+    const other = merged.get(id);
+    if (!other || readiness(endpoint) > readiness(other)) merged.set(id, endpoint);
+  }
+  return merged;
 }
 
 interface PortContext {
