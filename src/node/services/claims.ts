@@ -19,6 +19,8 @@ interface Claim {
 
 const NO_CONFLICTS: readonly { readonly frontend: string; readonly owner: string }[] = [];
 
+const NO_PROBLEMS: readonly Problem[] = [];
+
 export class Claims {
   readonly #claimants = new Map<string, Claimant>();
   /** The only claim, as nearly always, or several. */
@@ -80,15 +82,16 @@ export class Claims {
   #best(id: string): Claim | undefined {
     const known = this.#byFrontend.get(id);
     if (!isSeveral(known)) return known;
-    const claim = ({ key }: Claim) => this.#claimants.get(key)!.model.claim;
-    return known.reduce((best, other) => (claim(other) < claim(best) ? other : best));
+    const model = ({ key }: Claim) => this.#claimants.get(key)!.model;
+    return known.reduce((best, other) => (isBefore(model(other), model(best)) ? other : best));
   }
 
   /** What is to be told of a Service whose frontends somebody else owns. */
   conflictProblems(key: string): readonly Problem[] {
+    const conflicts = this.conflictsOf(key);
     const model = this.get(key);
-    if (!model) return [];
-    return this.conflictsOf(key).map(({ frontend, owner }) =>
+    if (!model || conflicts.length === 0) return NO_PROBLEMS;
+    return conflicts.map(({ frontend, owner }) =>
       claimProblem(model, 'FrontendConflict', `${frontend.replaceAll(' . ', ' ')} already belongs to ${owner}`),
     );
   }
@@ -105,6 +108,16 @@ export class Claims {
   }
 }
 
+/** Services before host ports, then the older, then by name. */
+function isBefore(a: ServiceModel, b: ServiceModel): boolean {
+  if (isOfPod(a) !== isOfPod(b)) return isOfPod(b);
+  return a.created === b.created ? a.key < b.key : a.created < b.created;
+}
+
+function isOfPod({ key }: Pick<ServiceModel, 'key'>): boolean {
+  return key.startsWith('pod:');
+}
+
 function isSeveral(known: Claim | readonly Claim[] | undefined): known is readonly Claim[] {
   return Array.isArray(known);
 }
@@ -116,5 +129,5 @@ function claimsOf(known: Claim | readonly Claim[]): readonly Claim[] {
 /** Something to be told of a Service, or of a pod with host ports. */
 export function claimProblem({ key }: ServiceModel, reason: Problem['reason'], message: string): Problem {
   const [namespace, name] = key.replace(/^pod:/, '').split('/') as [string, string];
-  return { kind: key.startsWith('pod:') ? 'Pod' : 'Service', namespace, name, reason, message };
+  return { kind: isOfPod({ key }) ? 'Pod' : 'Service', namespace, name, reason, message };
 }

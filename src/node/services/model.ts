@@ -87,8 +87,8 @@ export interface Problem {
 export interface ServiceModel {
   /** "namespace/name" of a Service, "pod:namespace/name" of a pod with host ports. */
   readonly key: string;
-  /** Of two claims to one frontend the smaller wins: the older Service, and any Service before a host port. */
-  readonly claim: string;
+  /** creationTimestamp, or empty: of two claims to one frontend the older wins, and any Service before a host port. */
+  readonly created: string;
   readonly frontends: readonly Frontend[];
   readonly problems: readonly Problem[];
   /** healthCheckNodePort of an externalTrafficPolicy Local load balancer, with the addresses that serve here. */
@@ -96,9 +96,12 @@ export interface ServiceModel {
 }
 
 /** The identity of a frontend, which is also its nftables key: "10.96.0.10 . tcp . 80". */
-export function frontendKey(frontend: Pick<Frontend, 'address' | 'protocol' | 'port'>): string {
-  return `${frontend.address} . ${frontend.protocol} . ${frontend.port}`;
+export function frontendKey({ address, protocol, port }: Pick<Frontend, 'address' | 'protocol' | 'port'>): string {
+  return `${address}${BETWEEN[protocol]}${port}`;
 }
+
+/** Ready-made, because each piece that is put into a text costs. */
+const BETWEEN: Readonly<Record<Protocol, string>> = { tcp: ' . tcp . ', udp: ' . udp . ' };
 
 /** An endpoint as rules write it: "10.244.0.2 . 8080". */
 export type EndpointText = string;
@@ -116,12 +119,11 @@ const PROTOCOLS: { readonly [name: string]: Protocol | undefined } = { TCP: 'tcp
 
 /** Builds the model of one Service. Never throws: what cannot be used is left out and told in `problems`. */
 export function buildService(service: Service, slices: readonly EndpointSlice[], node: NodeView): ServiceModel {
+  const key = keyOf(service);
+  const created = service.metadata.creationTimestamp ?? '';
+  if (!isProxied(service)) return { key, created, problems: NO_PROBLEMS, frontends: NO_FRONTENDS };
   const problems: Problem[] = [];
   const frontends: Frontend[] = [];
-  const { creationTimestamp } = service.metadata;
-  const key = keyOf(service);
-  const claim = `0 ${creationTimestamp ?? ''} ${key}`;
-  if (!isProxied(service)) return { key, claim, problems, frontends };
   const parsed = parseSlices(slices, node.name);
   for (const { problem } of parsed) if (problem) problems.push(problem);
   const policies = policiesOf(service);
@@ -137,15 +139,18 @@ export function buildService(service: Service, slices: readonly EndpointSlice[],
     for (const family of families) {
       const pools = choosePools(mergeEndpoints(parsed, family, portName), policies, node);
       health = widerHealth(health, service, pools);
-      addFrontends({ service, port, protocol, family, pools, policies, node, problems }, frontends);
+      addFrontends({ key, service, port, protocol, family, pools, policies, node, problems }, frontends);
     }
   }
-  return { key, claim, problems, frontends: withoutDuplicates(frontends), health };
+  return { key, created, problems, frontends: withoutDuplicates(frontends), health };
 }
 
-/** Each address and port once: the first that asked for it has it. */
+const NO_PROBLEMS: readonly Problem[] = [];
+const NO_FRONTENDS: readonly Frontend[] = [];
+
+/** Each address and port once: the first that asked for it has it. A list of its exact length: it is kept. */
 function withoutDuplicates(frontends: readonly Frontend[]): readonly Frontend[] {
-  if (frontends.length < 2) return frontends;
+  if (frontends.length < 2) return frontends.slice();
   const first = new Map<string, Frontend>();
   for (const frontend of frontends) {
     const id = frontendKey(frontend);
@@ -208,9 +213,11 @@ function withFamily(families: readonly Family[], family: Family): readonly Famil
   return families.includes(family) ? families : [...families, family];
 }
 
+const isGiven = (clusterIp: string): boolean => clusterIp !== '' && clusterIp !== 'None';
+
 function clusterIpsOf(service: Service): readonly string[] {
   const { clusterIPs, clusterIP } = service.spec;
-  if (clusterIPs?.length) return clusterIPs.filter((ip) => ip !== '' && ip !== 'None');
+  if (clusterIPs?.length) return clusterIPs.every(isGiven) ? clusterIPs : clusterIPs.filter(isGiven);
   return clusterIP && clusterIP !== 'None' ? [clusterIP] : [];
 }
 
@@ -243,6 +250,7 @@ function putReadiest(merged: Map<string, SliceEndpoint>, list: readonly SliceEnd
 }
 
 interface PortContext {
+  readonly key: string;
   readonly service: Service;
   readonly port: ServicePort;
   readonly protocol: Protocol;
@@ -255,46 +263,46 @@ interface PortContext {
 
 /** Adds all that one port of a Service is reached by in one family. */
 function addFrontends(context: PortContext, frontends: Frontend[]): void {
-  const { service, port, protocol, family, node } = context;
+  const { service, port, family, node } = context;
   const { type, externalIPs } = service.spec;
-  const affinitySeconds = affinityOf(service);
-  const servicePort = port.name ? `${keyOf(service)}:${port.name}` : keyOf(service);
-  const add = (
-    address: IpAddress,
-    number: number,
-    role: FrontendRole,
-    to: Targets,
-    sourceRanges?: readonly string[],
-  ) => {
-    const { inside, outside, masquerade } = to;
-    frontends.push({
-      family,
-      address,
-      protocol,
-      port: number,
-      role,
-      servicePort,
-      inside,
-      outside,
-      masquerade,
-      affinitySeconds,
-      sourceRanges,
-    });
-  };
   const internal = internalTargets(context);
-  eachAddress(context, 'clusterIPs', clusterIpsOf(service), (address) =>
-    add(address, port.port, 'clusterIP', internal),
-  );
+  for (const address of addressesOf(context, 'clusterIPs', clusterIpsOf(service)))
+    frontends.push(frontendOf(context, { address, port: port.port, role: 'clusterIP' }, internal));
   if (!context.policies.external) return;
   const external = externalTargets(context);
-  eachAddress(context, 'externalIPs', externalIPs ?? [], (address) => add(address, port.port, 'externalIP', external));
+  for (const address of addressesOf(context, 'externalIPs', externalIPs ?? []))
+    frontends.push(frontendOf(context, { address, port: port.port, role: 'externalIP' }, external));
   if (type === 'LoadBalancer')
-    eachAddress(context, 'loadBalancer.ingress', virtualIngress(service), (address) =>
-      add(address, port.port, 'loadBalancer', external, sourceRangesOf(context, address)),
-    );
+    for (const address of addressesOf(context, 'loadBalancer.ingress', virtualIngress(service))) {
+      const sourceRanges = sourceRangesOf(context, address);
+      frontends.push(frontendOf(context, { address, port: port.port, role: 'loadBalancer', sourceRanges }, external));
+    }
   if (!port.nodePort || (type !== 'NodePort' && type !== 'LoadBalancer')) return;
   for (const address of node.nodePortAddresses)
-    if (familyOfCanonical(address) === family) add(address, port.nodePort, 'nodePort', external);
+    if (familyOfCanonical(address) === family)
+      frontends.push(frontendOf(context, { address, port: port.nodePort, role: 'nodePort' }, external));
+}
+
+type Place = Pick<Frontend, 'address' | 'port' | 'role' | 'sourceRanges'>;
+
+function frontendOf(
+  { key, service, port: { name }, protocol, family }: PortContext,
+  place: Place,
+  to: Targets,
+): Frontend {
+  return {
+    family,
+    address: place.address,
+    protocol,
+    port: place.port,
+    role: place.role,
+    servicePort: name ? `${key}:${name}` : key,
+    inside: to.inside,
+    outside: to.outside,
+    masquerade: to.masquerade,
+    affinitySeconds: affinityOf(service),
+    sourceRanges: place.sourceRanges,
+  };
 }
 
 function affinityOf(service: Service): number | undefined {
@@ -321,22 +329,19 @@ function externalTargets({ pools, policies }: PortContext): Targets {
 }
 
 /** Addresses of the context's family in canonical text; what is no address at all is told once, for its first family. */
-function eachAddress(
-  context: PortContext,
-  field: string,
-  texts: readonly string[],
-  use: (address: IpAddress) => void,
-): void {
+function addressesOf(context: PortContext, field: string, texts: readonly string[]): readonly IpAddress[] {
+  const addresses: IpAddress[] = [];
   for (const text of texts) {
     const address = canonicalIp(text);
     if (address) {
-      if (familyOfCanonical(address) === context.family) use(address);
+      if (familyOfCanonical(address) === context.family) addresses.push(address);
     } else if (!context.problems.some(({ message }) => message.startsWith(`${field}: `) && message.includes(text))) {
       const { namespace, name } = context.service.metadata;
       const message = `${field}: ${JSON.stringify(text).slice(0, 80)} is not an IP address`;
       context.problems.push({ kind: 'Service', namespace, name, reason: 'InvalidAddress', message });
     }
   }
+  return addresses;
 }
 
 /** The load balancer's addresses that this node answers for: ipMode Proxy leaves them to the balancer (KEP-1860). */
