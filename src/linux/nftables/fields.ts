@@ -252,6 +252,12 @@ function hexDigit(code: number): number {
   return -1;
 }
 
+/** Writes a field that is a plain number: a mark. */
+export function writeNumber(field: Field, value: number, bytes: Buffer, offset: number): void {
+  if (field !== 'mark') throw new TypeError(`${field}: only a mark is given as a number`);
+  writeLittleEndian(bytes, offset, value);
+}
+
 function writeLittleEndian(bytes: Buffer, offset: number, value: number): void {
   bytes[offset] = value & 0xff;
   bytes[offset + 1] = (value >>> 8) & 0xff;
