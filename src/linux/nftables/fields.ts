@@ -42,6 +42,7 @@ const DOT = 0x2e;
 const SLASH = 0x2f;
 const ZERO = 0x30;
 const COLON = 0x3a;
+const X = 0x78;
 
 /** Reads an element's text from left to right into bytes. */
 export class TextScanner {
@@ -64,6 +65,15 @@ export class TextScanner {
     this.at += words.length;
   }
 
+  /** The same as `expect(' . ')`, without a search. */
+  #separator(): void {
+    const { text, at } = this;
+    const isThere =
+      text.charCodeAt(at) === SPACE && text.charCodeAt(at + 1) === DOT && text.charCodeAt(at + 2) === SPACE;
+    if (!isThere) this.fail('" . "');
+    this.at = at + 3;
+  }
+
   fail(wanted: string): never {
     throw new TypeError(`${wanted} expected at ${this.at} in the element ${JSON.stringify(this.text.slice(0, 200))}`);
   }
@@ -72,7 +82,7 @@ export class TextScanner {
   fields(fields: readonly Field[], bytes: Buffer, offset: number): void {
     let to = offset;
     for (let i = 0; i < fields.length; i++) {
-      if (i > 0) this.expect(' . ');
+      if (i > 0) this.#separator();
       const field = fields[i]!;
       this.field(field, bytes, to);
       to += FIELD_SIZE[field];
@@ -155,16 +165,18 @@ export class TextScanner {
 
   /** A decimal number, or a hexadecimal one after "0x". */
   number(max: number): number {
-    const { text } = this;
-    if (text.startsWith('0x', this.at)) return this.#hexadecimal(max);
-    const start = this.at;
+    const { text, at: start } = this;
+    let at = start;
     let value = 0;
-    for (; this.at < text.length; this.at++) {
-      const digit = text.charCodeAt(this.at) - ZERO;
-      if (digit < 0 || digit > 9) break;
+    for (; ; at++) {
+      // Beyond the end it is NaN, which is no digit either.
+      const digit = text.charCodeAt(at) - ZERO;
+      if (!(digit >= 0 && digit <= 9)) break;
       value = value * 10 + digit;
     }
-    if (this.at === start || value > max) this.fail(`a number up to ${max}`);
+    if (at === start + 1 && value === 0 && text.charCodeAt(at) === X) return this.#hexadecimal(max);
+    this.at = at;
+    if (at === start || value > max) this.fail(`a number up to ${max}`);
     return value;
   }
 

@@ -20,11 +20,14 @@ interface Claim {
 const NO_CONFLICTS: readonly { readonly frontend: string; readonly owner: string }[] = [];
 
 const NO_PROBLEMS: readonly Problem[] = [];
+const NO_IDS: readonly string[] = [];
 
 export class Claims {
   readonly #claimants = new Map<string, Claimant>();
   /** The only claim, as nearly always, or several. */
   readonly #byFrontend = new Map<string, Claim | readonly Claim[]>();
+  /** Frontends with several claims. */
+  #contested = 0;
 
   /** Services (and pods with host ports) that are known. */
   get size(): number {
@@ -40,10 +43,10 @@ export class Claims {
     return this.#claimants.get(key)?.model;
   }
 
-  /** Puts or removes what one Service asks for; every frontend that may have changed is added to `dirty`. */
-  set(key: string, model: ServiceModel | undefined, dirty: Set<string>): void {
-    for (const id of this.#claimants.get(key)?.ids ?? []) {
-      dirty.add(id);
+  /** Puts or removes what one Service asks for; every frontend that may have changed is added to `dirty`, if anybody asks. */
+  set(key: string, model: ServiceModel | undefined, dirty?: Set<string>): void {
+    for (const id of this.#claimants.get(key)?.ids ?? NO_IDS) {
+      dirty?.add(id);
       this.#withdraw(id, key);
     }
     if (!model) {
@@ -52,7 +55,7 @@ export class Claims {
     }
     const ids = model.frontends.map(frontendKey);
     for (let i = 0; i < ids.length; i++) {
-      dirty.add(ids[i]!);
+      dirty?.add(ids[i]!);
       this.#enter(ids[i]!, { key, frontend: model.frontends[i]! });
     }
     this.#claimants.set(key, { model, ids });
@@ -60,11 +63,14 @@ export class Claims {
 
   #enter(id: string, claim: Claim): void {
     const known = this.#byFrontend.get(id);
+    if (known !== undefined && !isSeveral(known)) this.#contested++;
     this.#byFrontend.set(id, known === undefined ? claim : [...claimsOf(known), claim]);
   }
 
   #withdraw(id: string, key: string): void {
-    const others = claimsOf(this.#byFrontend.get(id)!).filter((claim) => claim.key !== key);
+    const known = this.#byFrontend.get(id)!;
+    const others = claimsOf(known).filter((claim) => claim.key !== key);
+    if (isSeveral(known) && others.length < 2) this.#contested--;
     if (others.length === 0) this.#byFrontend.delete(id);
     else this.#byFrontend.set(id, others.length === 1 ? others[0]! : others);
   }
@@ -89,8 +95,8 @@ export class Claims {
   /** What is to be told of a Service whose frontends somebody else owns. */
   conflictProblems(key: string): readonly Problem[] {
     const conflicts = this.conflictsOf(key);
-    const model = this.get(key);
-    if (!model || conflicts.length === 0) return NO_PROBLEMS;
+    if (conflicts.length === 0) return NO_PROBLEMS;
+    const model = this.get(key)!;
     return conflicts.map(({ frontend, owner }) =>
       claimProblem(model, 'FrontendConflict', `${frontend.replaceAll(' . ', ' ')} already belongs to ${owner}`),
     );
@@ -99,7 +105,8 @@ export class Claims {
   /** The frontends of a Service that somebody else owns. */
   conflictsOf(key: string): typeof NO_CONFLICTS {
     let conflicts = NO_CONFLICTS;
-    for (const id of this.#claimants.get(key)?.ids ?? []) {
+    if (this.#contested === 0) return conflicts;
+    for (const id of this.#claimants.get(key)?.ids ?? NO_IDS) {
       if (!isSeveral(this.#byFrontend.get(id))) continue;
       const owner = this.ownerOf(id)!;
       if (owner !== key) conflicts = [...conflicts, { frontend: id, owner }];

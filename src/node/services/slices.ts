@@ -73,7 +73,7 @@ function readSlice(slice: EndpointSlice, nodeName: string): ParsedSlice {
   const family = slice.addressType === 'IPv4' ? 4 : slice.addressType === 'IPv6' ? 6 : undefined;
   if (!family) return { family, ports: NO_PORTS, problem: undefined };
   const complaints = new Complaints();
-  const numbers = (slice.ports ?? []).filter((port) => hasNumber(port, complaints)) as readonly NumberedPort[];
+  const numbers = numberedPorts(slice, complaints);
   const first = readEndpoints(slice, family, { nodeName, port: numbers[0]?.port ?? 0 }, complaints);
   const ports = numbers.map(({ name, protocol, port }, i): SlicePort => {
     const endpoints = i === 0 ? first : first.map((endpoint) => atPort(endpoint, port));
@@ -83,6 +83,13 @@ function readSlice(slice: EndpointSlice, nodeName: string): ParsedSlice {
 }
 
 type NumberedPort = SliceItemPort & { readonly port: number };
+
+/** The ports that can be used: nearly always all of them. */
+function numberedPorts({ ports }: EndpointSlice, complaints: Complaints): readonly NumberedPort[] {
+  const usable = (port: SliceItemPort) => hasNumber(port, complaints);
+  if (ports?.length === 1) return usable(ports[0]!) ? (ports as readonly NumberedPort[]) : [];
+  return (ports ?? []).filter(usable) as readonly NumberedPort[];
+}
 
 function hasNumber({ name, port }: SliceItemPort, complaints: Complaints): boolean {
   if (port !== undefined && port !== null && Number.isInteger(port) && port >= 1 && port <= 65535) return true;

@@ -143,11 +143,20 @@ function changeShared(
 ): void {
   const old = hairpinElements(before);
   const next = hairpinElements(after);
-  for (const key of next) if (!old.has(key)) table.share('hairpin', key, changes);
-  for (const key of old) if (!next.has(key)) table.unshare('hairpin', key, changes);
+  if (old.size > 0 || next.size > 0) changeHairpin(old, next, table, changes);
   if (before?.frontend.role === after?.frontend.role) return;
   if (isStray(after?.frontend, table)) table.share('service-addresses', after!.frontend.address, changes);
   if (isStray(before?.frontend, table)) table.unshare('service-addresses', before!.frontend.address, changes);
+}
+
+function changeHairpin(
+  old: ReadonlySet<string>,
+  next: ReadonlySet<string>,
+  table: TableState,
+  changes: ElementChanges,
+): void {
+  for (const key of next) if (!old.has(key)) table.share('hairpin', key, changes);
+  for (const key of old) if (!next.has(key)) table.unshare('hairpin', key, changes);
 }
 
 function isStray(frontend: Frontend | undefined, table: TableState): boolean {

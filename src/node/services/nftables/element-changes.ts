@@ -1,5 +1,5 @@
 /** What one transaction changes in one table, and what a table holds beside the frontends themselves. */
-import { type Cidr, cidrContains, type Family, type IpAddress } from '../../../base/ip.ts';
+import { blockTest, type Cidr, type Family, type IpAddress } from '../../../base/ip.ts';
 import { type ElementChange, ElementColumns, textsOf } from '../../../linux/set-elements.ts';
 import { chainOfCode, type DemandedChain, DISPATCH_ELEMENTS, renderChain } from './chains.ts';
 import { DISPATCH_MAPS, type DispatchMap, ELEMENT_MAPS, type ElementMap, layoutOf, tableOf } from './schema.ts';
@@ -165,19 +165,19 @@ function count(lists: ReadonlyMap<ElementMap, ReadonlySet<string>>): number {
 export class TableState {
   readonly family: Family;
   readonly leftovers = new Leftovers();
-  readonly #serviceCidrs: readonly Cidr[];
+  readonly #serviceBlocks: readonly ((address: IpAddress) => boolean)[];
   readonly #chains = new Set<string>();
   readonly #codes = new Set<number>();
   readonly #shared = new Map<string, number>();
 
   constructor(family: Family, serviceCidrs: readonly Cidr[]) {
     this.family = family;
-    this.#serviceCidrs = serviceCidrs.filter((cidr) => cidr.family === family);
+    this.#serviceBlocks = serviceCidrs.filter((cidr) => cidr.family === family).map(blockTest);
   }
 
   /** Whether the address is in one of the CIDRs that the table treats as ClusterIPs. */
   hasServiceAddress(address: IpAddress): boolean {
-    return this.#serviceCidrs.some((cidr) => cidrContains(cidr, address));
+    return this.#serviceBlocks.some((holds) => holds(address));
   }
 
   /** Asks for a chain, unless the table has it. */
