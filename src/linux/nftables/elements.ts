@@ -126,18 +126,24 @@ function listsOf(change: ElementChange): readonly (List | undefined)[] {
   for (let from = 0; from < elements.length; from += perList) {
     const to = Math.min(from + perList, elements.length);
     const write: List['write'] = (bytes, offset) => {
-      for (let i = from, start = offset; i < to; i++, start += size) {
-        bytes.set(template.bytes, start);
-        fill(i, bytes, start);
-      }
+      repeat(template.bytes, to - from, bytes, offset);
+      fill(from, to, bytes, offset);
     };
     lists.push({ size: (to - from) * size, write });
   }
   return lists;
 }
 
-/** Writes the key and value of the i-th element into a copy of the template. */
-type Filler = (i: number, bytes: Buffer, start: number) => void;
+/** Writes so many copies one after the other, each time as many as are there already. */
+function repeat(template: Buffer, count: number, bytes: Buffer, offset: number): void {
+  const whole = template.length * count;
+  bytes.set(template, offset);
+  for (let done = template.length; done < whole; done *= 2)
+    bytes.copyWithin(offset + done, offset, offset + Math.min(done, whole - done));
+}
+
+/** Writes the keys and values of some elements into copies of the template, the first of which begins at the offset. */
+type Filler = (from: number, to: number, bytes: Buffer, offset: number) => void;
 
 interface Template {
   readonly bytes: Buffer;
@@ -182,15 +188,18 @@ function writeHeader(bytes: Buffer, at: number, type: number, length: number): n
 
 function textFiller({ set, op }: ElementChange, elements: readonly string[], template: Template): Filler {
   const { keyAt, keyEndAt, valueAt } = template;
-  return (i, bytes, start) => {
-    scanner.begin(elements[i]!);
-    if (keyEndAt === undefined) scanner.fields(set.key, bytes, start + keyAt);
-    else scanner.ranges(set.key, bytes, start + keyAt, start + keyEndAt);
-    if (valueAt !== undefined) {
-      scanner.expect(' : ');
-      scanner.fields(set.value as readonly Field[], bytes, start + valueAt);
+  const size = template.bytes.length;
+  return (from, to, bytes, offset) => {
+    for (let i = from, start = offset; i < to; i++, start += size) {
+      scanner.begin(elements[i]!);
+      if (keyEndAt === undefined) scanner.fields(set.key, bytes, start + keyAt);
+      else scanner.ranges(set.key, bytes, start + keyAt, start + keyEndAt);
+      if (valueAt !== undefined) {
+        scanner.expect(' : ');
+        scanner.fields(set.value as readonly Field[], bytes, start + valueAt);
+      }
+      if (!scanner.isAtEnd && !(op === 'delete' && scanner.text.startsWith(' : ', scanner.at))) scanner.fail('the end');
     }
-    if (!scanner.isAtEnd && !(op === 'delete' && scanner.text.startsWith(' : ', scanner.at))) scanner.fail('the end');
   };
 }
 
@@ -198,26 +207,22 @@ function textFiller({ set, op }: ElementChange, elements: readonly string[], tem
 function columnFiller(set: SetLayout, columns: ElementColumns, template: Template): Filler {
   const { keys, numbers, values } = columns;
   const { keyAt, valueAt } = template;
-  const fields = numbers.length > 0 ? set.key.slice(0, -1) : set.key;
-  const prefix = sizeOf(fields);
-  const key = Buffer.alloc(prefix);
-  let known: string | undefined;
-  return (i, bytes, start) => {
-    if (keys[i] !== known) {
-      known = keys[i]!;
-      key.fill(0);
-      scanner.begin(known).fields(fields, key, 0);
-      if (!scanner.isAtEnd) scanner.fail('the end');
-    }
-    bytes.set(key, start + keyAt);
-    if (numbers.length > 0) writeNumber(set.key.at(-1)!, numbers[i]!, bytes, start + keyAt + prefix);
-    if (valueAt === undefined) return;
-    const value = values[i];
-    if (value === undefined) throw new TypeError(`${set.name}: an element without a value`);
-    if (typeof value === 'number') writeNumber((set.value as readonly Field[])[0]!, value, bytes, start + valueAt);
-    else {
-      scanner.begin(value).fields(set.value as readonly Field[], bytes, start + valueAt);
-      if (!scanner.isAtEnd) scanner.fail('the end');
+  const size = template.bytes.length;
+  const isNumbered = numbers.length > 0;
+  const fields = isNumbered ? set.key.slice(0, -1) : set.key;
+  const numberAt = keyAt + sizeOf(fields);
+  const valueFields = valueAt === undefined ? [] : (set.value as readonly Field[]);
+  return (from, to, bytes, offset) => {
+    for (let i = from, start = offset; i < to; i++, start += size) {
+      const key = keys[i]!;
+      if (i > from && key === keys[i - 1]) {
+        for (let at = start + keyAt; at < start + numberAt; at++) bytes[at] = bytes[at - size]!;
+      } else scanner.whole(key, fields, bytes, start + keyAt);
+      if (isNumbered) writeNumber(set.key.at(-1)!, numbers[i], bytes, start + numberAt);
+      if (valueAt === undefined) continue;
+      const value = values[i];
+      if (typeof value === 'string') scanner.whole(value, valueFields, bytes, start + valueAt);
+      else writeNumber(valueFields[0]!, value, bytes, start + valueAt);
     }
   };
 }

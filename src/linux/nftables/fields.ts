@@ -23,9 +23,10 @@ export const FIELD_SIZE: Readonly<Record<Field, number>> = {
 /** Fields in the machine's order. */
 const HOST_ORDER: ReadonlySet<Field> = new Set(['mark', 'classid']);
 
+const TCP = 6;
 const PROTOCOLS: ReadonlyMap<string, number> = new Map([
   ['icmp', 1],
-  ['tcp', 6],
+  ['tcp', TCP],
   ['udp', 17],
   ['icmpv6', 58],
   ['sctp', 132],
@@ -87,6 +88,12 @@ export class TextScanner {
       this.field(field, bytes, to);
       to += FIELD_SIZE[field];
     }
+  }
+
+  /** Reads a text that is these fields and nothing else. */
+  whole(text: string, fields: readonly Field[], bytes: Buffer, offset: number): void {
+    this.begin(text).fields(fields, bytes, offset);
+    if (!this.isAtEnd) this.fail('the end');
   }
 
   field(field: Field, bytes: Buffer, offset: number): void {
@@ -195,10 +202,21 @@ export class TextScanner {
   }
 
   #ipv4(bytes: Buffer, offset: number): void {
+    const { text } = this;
+    let { at } = this;
     for (let i = 0; i < 4; i++) {
-      if (i > 0 && this.text.charCodeAt(this.at++) !== DOT) this.fail('an IPv4 address');
-      bytes[offset + i] = this.number(255);
+      if (i > 0 && text.charCodeAt(at++) !== DOT) this.fail('an IPv4 address');
+      const start = at;
+      let value = 0;
+      for (; ; at++) {
+        const digit = text.charCodeAt(at) - ZERO;
+        if (!(digit >= 0 && digit <= 9)) break;
+        value = value * 10 + digit;
+      }
+      if (at === start || value > 255) this.fail('an IPv4 address');
+      bytes[offset + i] = value;
     }
+    this.at = at;
   }
 
   /** Hexadecimal groups, with "::" once at most; the rare mixed notation is left to the general parser. */
@@ -252,6 +270,11 @@ export class TextScanner {
     const { text } = this;
     const code = text.charCodeAt(this.at);
     if (code >= ZERO && code < ZERO + 10) return this.number(255);
+    // Nearly all of them: no need to look it up.
+    if (text.startsWith('tcp ', this.at)) {
+      this.at += 3;
+      return TCP;
+    }
     const word = this.word();
     return PROTOCOLS.get(word) ?? this.fail('a protocol');
   }
@@ -265,8 +288,8 @@ function hexDigit(code: number): number {
 }
 
 /** Writes a field that is a plain number: a mark. */
-export function writeNumber(field: Field, value: number, bytes: Buffer, offset: number): void {
-  if (field !== 'mark') throw new TypeError(`${field}: only a mark is given as a number`);
+export function writeNumber(field: Field, value: number | undefined, bytes: Buffer, offset: number): void {
+  if (field !== 'mark' || value === undefined) throw new TypeError(`${field}: ${value} instead of its text`);
   writeLittleEndian(bytes, offset, value);
 }
 
