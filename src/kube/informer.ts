@@ -181,10 +181,19 @@ export class Informer<K extends KindName> implements InformerSource<KindMap[K]>,
     const before = this.#objects.get(key);
     if (before?.metadata.resourceVersion === object.metadata.resourceVersion) return;
     this.#objects.set(key, object);
+    // A first list is long, and mostly nobody is to be told of it.
+    if (this.#indexes.size > 0) this.#reindex(key, before, object);
+    if (this.#handlers.size > 0) this.#tell(before, object);
+  }
+
+  #reindex(key: string, before: KindMap[K] | undefined, object: KindMap[K]): void {
     for (const index of this.#indexes.values()) {
       if (before) drop(index, key, before);
       insert(index, key, object);
     }
+  }
+
+  #tell(before: KindMap[K] | undefined, object: KindMap[K]): void {
     for (const handler of this.#handlers) {
       if (!before) handler.onAdd?.(object);
       else if (before.metadata.uid !== object.metadata.uid) {

@@ -123,7 +123,7 @@ export function buildService(service: Service, slices: readonly EndpointSlice[],
   const created = service.metadata.creationTimestamp ?? '';
   if (!isProxied(service)) return { key, created, problems: NO_PROBLEMS, frontends: NO_FRONTENDS };
   const problems: Problem[] = [];
-  const frontends: Frontend[] = [];
+  let frontends: Frontend[] | undefined;
   const parsed = parseSlices(slices, node.name);
   for (const { problem } of parsed) if (problem) problems.push(problem);
   const policies = policiesOf(service);
@@ -139,18 +139,26 @@ export function buildService(service: Service, slices: readonly EndpointSlice[],
     for (const family of families) {
       const pools = choosePools(mergeEndpoints(parsed, family, portName), policies, node);
       health = widerHealth(health, service, pools);
-      addFrontends({ key, service, port, protocol, family, pools, policies, node, problems }, frontends);
+      const more = frontendsOf({ key, service, port, protocol, family, pools, policies, node, problems });
+      if (frontends) frontends.push(...more);
+      else frontends = more;
     }
   }
-  return { key, created, problems, frontends: withoutDuplicates(frontends), health };
+  return {
+    key,
+    created,
+    problems: problems.length > 0 ? problems : NO_PROBLEMS,
+    frontends: frontends ? withoutDuplicates(frontends) : NO_FRONTENDS,
+    health,
+  };
 }
 
 const NO_PROBLEMS: readonly Problem[] = [];
 const NO_FRONTENDS: readonly Frontend[] = [];
 
-/** Each address and port once: the first that asked for it has it. A list of its exact length: it is kept. */
+/** Each address and port once: the first that asked for it has it. */
 function withoutDuplicates(frontends: readonly Frontend[]): readonly Frontend[] {
-  if (frontends.length < 2) return frontends.slice();
+  if (frontends.length < 2) return frontends;
   const first = new Map<string, Frontend>();
   for (const frontend of frontends) {
     const id = frontendKey(frontend);
@@ -261,26 +269,33 @@ interface PortContext {
   readonly problems: Problem[];
 }
 
-/** Adds all that one port of a Service is reached by in one family. */
-function addFrontends(context: PortContext, frontends: Frontend[]): void {
+/** All that one port of a Service is reached by in one family. */
+function frontendsOf(context: PortContext): Frontend[] {
+  const { service, port } = context;
+  const internal = internalTargets(context);
+  const own = addressesOf(context, 'clusterIPs', clusterIpsOf(service)).map((address) =>
+    frontendOf(context, { address, port: port.port, role: 'clusterIP' }, internal),
+  );
+  return context.policies.external ? [...own, ...externalFrontends(context)] : own;
+}
+
+function externalFrontends(context: PortContext): Frontend[] {
   const { service, port, family, node } = context;
   const { type, externalIPs } = service.spec;
-  const internal = internalTargets(context);
-  for (const address of addressesOf(context, 'clusterIPs', clusterIpsOf(service)))
-    frontends.push(frontendOf(context, { address, port: port.port, role: 'clusterIP' }, internal));
-  if (!context.policies.external) return;
   const external = externalTargets(context);
-  for (const address of addressesOf(context, 'externalIPs', externalIPs ?? []))
-    frontends.push(frontendOf(context, { address, port: port.port, role: 'externalIP' }, external));
+  const frontends = addressesOf(context, 'externalIPs', externalIPs ?? []).map((address) =>
+    frontendOf(context, { address, port: port.port, role: 'externalIP' }, external),
+  );
   if (type === 'LoadBalancer')
     for (const address of addressesOf(context, 'loadBalancer.ingress', virtualIngress(service))) {
       const sourceRanges = sourceRangesOf(context, address);
       frontends.push(frontendOf(context, { address, port: port.port, role: 'loadBalancer', sourceRanges }, external));
     }
-  if (!port.nodePort || (type !== 'NodePort' && type !== 'LoadBalancer')) return;
+  if (!port.nodePort || (type !== 'NodePort' && type !== 'LoadBalancer')) return frontends;
   for (const address of node.nodePortAddresses)
     if (familyOfCanonical(address) === family)
       frontends.push(frontendOf(context, { address, port: port.nodePort, role: 'nodePort' }, external));
+  return frontends;
 }
 
 type Place = Pick<Frontend, 'address' | 'port' | 'role' | 'sourceRanges'>;
@@ -330,6 +345,7 @@ function externalTargets({ pools, policies }: PortContext): Targets {
 
 /** Addresses of the context's family in canonical text; what is no address at all is told once, for its first family. */
 function addressesOf(context: PortContext, field: string, texts: readonly string[]): readonly IpAddress[] {
+  if (texts.length === 1 && isCanonical(texts[0]!, context.family)) return texts as readonly IpAddress[];
   const addresses: IpAddress[] = [];
   for (const text of texts) {
     const address = canonicalIp(text);
@@ -342,6 +358,11 @@ function addressesOf(context: PortContext, field: string, texts: readonly string
     }
   }
   return addresses;
+}
+
+function isCanonical(text: string, family: Family): boolean {
+  const address = canonicalIp(text);
+  return address === text && familyOfCanonical(address) === family;
 }
 
 /** The load balancer's addresses that this node answers for: ipMode Proxy leaves them to the balancer (KEP-1860). */

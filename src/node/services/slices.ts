@@ -59,7 +59,7 @@ const cache = new WeakMap<EndpointSlice, { readonly nodeName: string; readonly p
  * remembered with it where there are several: one of a thousand changes then costs one. A lone slice is read anew each time.
  */
 export function parseSlices(slices: readonly EndpointSlice[], nodeName: string): readonly ParsedSlice[] {
-  if (slices.length < 2) return slices.map((slice) => readSlice(slice, nodeName));
+  if (slices.length === 1) return [readSlice(slices[0]!, nodeName)];
   return slices.map((slice) => {
     const known = cache.get(slice);
     if (known?.nodeName === nodeName) return known.parsed;
