@@ -5,12 +5,6 @@
  */
 import { type Frontend, frontendKey, type Problem, type ServiceModel } from './model.ts';
 
-interface Claimant {
-  readonly model: ServiceModel;
-  /** The keys of its frontends. */
-  readonly ids: readonly string[];
-}
-
 interface Claim {
   /** Whose it is. */
   readonly key: string;
@@ -20,10 +14,9 @@ interface Claim {
 const NO_CONFLICTS: readonly { readonly frontend: string; readonly owner: string }[] = [];
 
 const NO_PROBLEMS: readonly Problem[] = [];
-const NO_IDS: readonly string[] = [];
 
 export class Claims {
-  readonly #claimants = new Map<string, Claimant>();
+  readonly #claimants = new Map<string, ServiceModel>();
   /** The only claim, as nearly always, or several. */
   readonly #byFrontend = new Map<string, Claim | readonly Claim[]>();
   /** Frontends with several claims. */
@@ -40,25 +33,31 @@ export class Claims {
   }
 
   get(key: string): ServiceModel | undefined {
-    return this.#claimants.get(key)?.model;
+    return this.#claimants.get(key);
   }
 
   /** Puts or removes what one Service asks for; every frontend that may have changed is added to `dirty`, if anybody asks. */
   set(key: string, model: ServiceModel | undefined, dirty?: Set<string>): void {
-    for (const id of this.#claimants.get(key)?.ids ?? NO_IDS) {
-      dirty?.add(id);
-      this.#withdraw(id, key);
-    }
+    const before = this.#claimants.get(key);
+    if (before) this.#leave(key, before, dirty);
     if (!model) {
       this.#claimants.delete(key);
       return;
     }
-    const ids = model.frontends.map(frontendKey);
-    for (let i = 0; i < ids.length; i++) {
-      dirty?.add(ids[i]!);
-      this.#enter(ids[i]!, { key, frontend: model.frontends[i]! });
+    for (const frontend of model.frontends) {
+      const id = frontendKey(frontend);
+      dirty?.add(id);
+      this.#enter(id, { key, frontend });
     }
-    this.#claimants.set(key, { model, ids });
+    this.#claimants.set(key, model);
+  }
+
+  #leave(key: string, { frontends }: ServiceModel, dirty: Set<string> | undefined): void {
+    for (const frontend of frontends) {
+      const id = frontendKey(frontend);
+      dirty?.add(id);
+      this.#withdraw(id, key);
+    }
   }
 
   #enter(id: string, claim: Claim): void {
@@ -88,7 +87,7 @@ export class Claims {
   #best(id: string): Claim | undefined {
     const known = this.#byFrontend.get(id);
     if (!isSeveral(known)) return known;
-    const model = ({ key }: Claim) => this.#claimants.get(key)!.model;
+    const model = ({ key }: Claim) => this.#claimants.get(key)!;
     return known.reduce((best, other) => (isBefore(model(other), model(best)) ? other : best));
   }
 
@@ -106,7 +105,8 @@ export class Claims {
   conflictsOf(key: string): typeof NO_CONFLICTS {
     let conflicts = NO_CONFLICTS;
     if (this.#contested === 0) return conflicts;
-    for (const id of this.#claimants.get(key)?.ids ?? NO_IDS) {
+    for (const frontend of this.#claimants.get(key)?.frontends ?? []) {
+      const id = frontendKey(frontend);
       if (!isSeveral(this.#byFrontend.get(id))) continue;
       const owner = this.ownerOf(id)!;
       if (owner !== key) conflicts = [...conflicts, { frontend: id, owner }];

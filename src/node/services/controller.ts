@@ -239,7 +239,7 @@ export class ServicesController implements Startable {
       return pod && buildHostPorts(pod, this.#node);
     }
     const service = services.get(key);
-    return service && buildService(service, endpointSlices.byIndex(SLICE_INDEX, key), this.#node);
+    return service && buildService(service, endpointSlices.byIndex(SLICE_INDEX, key), this.#node, key);
   }
 
   #publish(key: string, model: ServiceModel | undefined): void {

@@ -9,7 +9,7 @@ import { keyOf } from '../../kube/names.ts';
 import type { EndpointSlice, Service, ServicePort } from '../../kube/types.ts';
 import { canonicalIp, familyOfCanonical } from './addresses.ts';
 import { choosePools, type Pools } from './pools.ts';
-import { endpointsAt, type ParsedSlice, type PortName, parseSlices, readiness, type SliceEndpoint } from './slices.ts';
+import { mergeEndpoints, parseSlices } from './slices.ts';
 import { minimalRanges } from './source-ranges.ts';
 
 /** What a frontend can carry. SCTP is refused with a problem: see `Problem`. */
@@ -50,8 +50,9 @@ export interface Frontend {
   readonly protocol: Protocol;
   readonly port: number;
   readonly role: FrontendRole;
-  /** The port of the Service that it serves, "namespace/name:port" or, where it has no name, "namespace/name": all its frontends lead to the same endpoints. */
-  readonly servicePort?: string | undefined;
+  /** "namespace/name" of the Service that it serves, and which of its ports: all frontends of a port lead to the same endpoints. */
+  readonly service?: string | undefined;
+  readonly portName?: string | undefined;
   /**
    * For pods and for the node itself, and for everybody else unless `outside` says otherwise. Where it does, pods of other nodes
    * are masqueraded: their own node did not translate, and an answer from an endpoint elsewhere would reach them past this node.
@@ -103,6 +104,11 @@ export function frontendKey({ address, protocol, port }: Pick<Frontend, 'address
 /** Ready-made, because each piece that is put into a text costs. */
 const BETWEEN: Readonly<Record<Protocol, string>> = { tcp: ' . tcp . ', udp: ' . udp . ' };
 
+/** The port of a Service that a frontend serves, "namespace/name:port" or, where it has no name, "namespace/name". */
+export function servicePortOf({ service, portName }: Frontend): string | undefined {
+  return service && portName ? `${service}:${portName}` : service;
+}
+
 /** An endpoint as rules write it: "10.244.0.2 . 8080". */
 export type EndpointText = string;
 
@@ -117,9 +123,16 @@ const DEFAULT_AFFINITY_SECONDS = 10800;
 
 const PROTOCOLS: { readonly [name: string]: Protocol | undefined } = { TCP: 'tcp', UDP: 'udp' };
 
-/** Builds the model of one Service. Never throws: what cannot be used is left out and told in `problems`. */
-export function buildService(service: Service, slices: readonly EndpointSlice[], node: NodeView): ServiceModel {
-  const key = keyOf(service);
+/**
+ * Builds the model of one Service. Never throws: what cannot be used is left out and told in `problems`. The key is the Service's
+ * own; who has the text at hand gives it, so that there is one of it.
+ */
+export function buildService(
+  service: Service,
+  slices: readonly EndpointSlice[],
+  node: NodeView,
+  key: string = keyOf(service),
+): ServiceModel {
   const created = service.metadata.creationTimestamp ?? '';
   if (!isProxied(service)) return { key, created, problems: NO_PROBLEMS, frontends: NO_FRONTENDS };
   const problems: Problem[] = [];
@@ -229,34 +242,6 @@ function clusterIpsOf(service: Service): readonly string[] {
   return clusterIP && clusterIP !== 'None' ? [clusterIP] : [];
 }
 
-const NO_ENDPOINTS: readonly SliceEndpoint[] = [];
-
-/** One list from all slices of a family, without duplicates: of two that say different things the readier one counts. */
-function mergeEndpoints(slices: readonly ParsedSlice[], family: Family, port: PortName): readonly SliceEndpoint[] {
-  let only = NO_ENDPOINTS;
-  let merged: Map<string, SliceEndpoint> | undefined;
-  for (const slice of slices) {
-    const list = slice.family === family ? endpointsAt(slice, port) : NO_ENDPOINTS;
-    if (list.length === 0) continue;
-    if (only.length === 0) {
-      only = list;
-      continue;
-    }
-    merged ??= putReadiest(new Map(), only);
-    putReadiest(merged, list);
-  }
-  return merged ? [...merged.values()] : only;
-}
-
-function putReadiest(merged: Map<string, SliceEndpoint>, list: readonly SliceEndpoint[]): Map<string, SliceEndpoint> {
-  for (const endpoint of list) {
-    const id = endpointText(endpoint);
-    const other = merged.get(id);
-    if (!other || readiness(endpoint) > readiness(other)) merged.set(id, endpoint);
-  }
-  return merged;
-}
-
 interface PortContext {
   readonly key: string;
   readonly service: Service;
@@ -311,7 +296,8 @@ function frontendOf(
     protocol,
     port: place.port,
     role: place.role,
-    servicePort: name ? `${key}:${name}` : key,
+    service: key,
+    portName: name,
     inside: to.inside,
     outside: to.outside,
     masquerade: to.masquerade,

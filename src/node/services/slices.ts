@@ -38,12 +38,6 @@ export interface ParsedSlice {
   readonly problem: Problem | undefined;
 }
 
-/** The endpoints of a port of a slice. */
-export function endpointsAt({ ports }: ParsedSlice, { name, protocol }: PortName): readonly SliceEndpoint[] {
-  for (const port of ports) if (port.name === name && port.protocol === protocol) return port.endpoints;
-  return NO_ENDPOINTS;
-}
-
 type SliceItem = EndpointSlice['endpoints'][number];
 type SliceItemPort = NonNullable<EndpointSlice['ports']>[number];
 /** Hints by node came after the 1.30 types (KEP-3015). */
@@ -67,6 +61,42 @@ export function parseSlices(slices: readonly EndpointSlice[], nodeName: string):
     cache.set(slice, { nodeName, parsed });
     return parsed;
   });
+}
+
+/** One list from all slices of a family, without duplicates: of two that say different things the readier one counts. */
+export function mergeEndpoints(
+  slices: readonly ParsedSlice[],
+  family: Family,
+  port: PortName,
+): readonly SliceEndpoint[] {
+  let only = NO_ENDPOINTS;
+  let merged: Map<string, SliceEndpoint> | undefined;
+  for (const slice of slices) {
+    const list = slice.family === family ? endpointsAt(slice, port) : NO_ENDPOINTS;
+    if (list.length === 0) continue;
+    if (only.length === 0) {
+      only = list;
+      continue;
+    }
+    merged ??= putReadiest(new Map(), only);
+    putReadiest(merged, list);
+  }
+  return merged ? [...merged.values()] : only;
+}
+
+function putReadiest(merged: Map<string, SliceEndpoint>, list: readonly SliceEndpoint[]): Map<string, SliceEndpoint> {
+  for (const endpoint of list) {
+    const id = endpointText(endpoint);
+    const other = merged.get(id);
+    if (!other || readiness(endpoint) > readiness(other)) merged.set(id, endpoint);
+  }
+  return merged;
+}
+
+/** The endpoints of a port of a slice. */
+function endpointsAt({ ports }: ParsedSlice, { name, protocol }: PortName): readonly SliceEndpoint[] {
+  for (const port of ports) if (port.name === name && port.protocol === protocol) return port.endpoints;
+  return NO_ENDPOINTS;
 }
 
 function readSlice(slice: EndpointSlice, nodeName: string): ParsedSlice {
