@@ -137,9 +137,9 @@ export class ServicesController implements Startable {
     const touchNode = (node: Node) => {
       if (node.metadata.name === this.#options.nodeName && this.#readNode()) this.#touchAll();
     };
-    // All Services are touched at once; a slice without one changes nothing yet.
+    // What is there already: every Service once; a slice without one changes nothing yet.
+    for (const key of services.keys()) this.#dirty.add(key);
     for (const slice of endpointSlices.list()) this.#noteVersion(slice);
-    this.#touchAll();
     return [
       services.addHandler(
         all((service) => this.#touch(keyOf(service))),
