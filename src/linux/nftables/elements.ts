@@ -210,6 +210,7 @@ function columnFiller(set: SetLayout, columns: ElementColumns, template: Templat
   const size = template.bytes.length;
   const isNumbered = numbers.length > 0;
   const fields = isNumbered ? set.key.slice(0, -1) : set.key;
+  const last = set.key[set.key.length - 1]!;
   const numberAt = keyAt + sizeOf(fields);
   const valueFields = valueAt === undefined ? [] : (set.value as readonly Field[]);
   return (from, to, bytes, offset) => {
@@ -218,7 +219,7 @@ function columnFiller(set: SetLayout, columns: ElementColumns, template: Templat
       if (i > from && key === keys[i - 1]) {
         for (let at = start + keyAt; at < start + numberAt; at++) bytes[at] = bytes[at - size]!;
       } else scanner.whole(key, fields, bytes, start + keyAt);
-      if (isNumbered) writeNumber(set.key.at(-1)!, numbers[i], bytes, start + numberAt);
+      if (isNumbered) writeNumber(last, numbers[i], bytes, start + numberAt);
       if (valueAt === undefined) continue;
       const value = values[i];
       if (typeof value === 'string') scanner.whole(value, valueFields, bytes, start + valueAt);

@@ -175,13 +175,12 @@ export class TextScanner {
     const { text, at: start } = this;
     let at = start;
     let value = 0;
-    for (; ; at++) {
-      // Beyond the end it is NaN, which is no digit either.
+    for (; at < text.length; at++) {
       const digit = text.charCodeAt(at) - ZERO;
-      if (!(digit >= 0 && digit <= 9)) break;
+      if (digit < 0 || digit > 9) break;
       value = value * 10 + digit;
     }
-    if (at === start + 1 && value === 0 && text.charCodeAt(at) === X) return this.#hexadecimal(max);
+    if (value === 0 && at === start + 1 && at < text.length && text.charCodeAt(at) === X) return this.#hexadecimal(max);
     this.at = at;
     if (at === start || value > max) this.fail(`a number up to ${max}`);
     return value;
@@ -208,9 +207,9 @@ export class TextScanner {
       if (i > 0 && text.charCodeAt(at++) !== DOT) this.fail('an IPv4 address');
       const start = at;
       let value = 0;
-      for (; ; at++) {
+      for (; at < text.length; at++) {
         const digit = text.charCodeAt(at) - ZERO;
-        if (!(digit >= 0 && digit <= 9)) break;
+        if (digit < 0 || digit > 9) break;
         value = value * 10 + digit;
       }
       if (at === start || value > 255) this.fail('an IPv4 address');
