@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import {
+  blockTest,
   cidrAddress,
   cidrContains,
   cidrSize,
@@ -84,4 +85,17 @@ test('CIDRs: bounds, membership, subnets', () => {
 test('host and port as URLs want them', () => {
   assert.equal(hostPort('10.0.0.1', 80), '10.0.0.1:80');
   assert.equal(hostPort('fd00::1', 80), '[fd00::1]:80');
+});
+
+test('a block that is asked of many addresses says the same', () => {
+  const octets = fc.array(fc.constantFrom(0, 1, 127, 128, 255), { minLength: 4, maxLength: 4 });
+  fc.assert(
+    fc.property(octets, octets, fc.integer({ min: 0, max: 32 }), (network, octet, prefix) => {
+      const cidr = parseCidr(`${network.join('.')}/${prefix}`);
+      const address = parseIp(octet.join('.'));
+      assert.equal(blockTest(cidr)(address), cidrContains(cidr, address));
+    }),
+  );
+  const six = blockTest(parseCidr('fd00::/64'));
+  assert.deepEqual([six(parseIp('fd00::1')), six(parseIp('fd00:0:0:1::1'))], [true, false]);
 });

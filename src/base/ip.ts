@@ -172,6 +172,14 @@ export function cidrContains(cidr: Cidr, address: string): boolean {
   return ipToBigInt(address) >> shift === ipToBigInt(cidr.address) >> shift;
 }
 
+/** As `cidrContains`, for many addresses that are known to be of the block's family. */
+export function blockTest(cidr: Cidr): (address: IpAddress) => boolean {
+  if (cidr.family === 6) return (address) => cidrContains(cidr, address);
+  const network = ipv4ToNumber(cidr.address);
+  const hostBits = 32 - cidr.prefix;
+  return hostBits === 32 ? () => true : (address) => (ipv4ToNumber(address) ^ network) >>> hostBits === 0;
+}
+
 export function cidrsOverlap(a: Cidr, b: Cidr): boolean {
   return cidrContains(a, b.address) || cidrContains(b, a.address);
 }

@@ -37,6 +37,22 @@ test('an informer follows a kind: list, changes, indexes, deletion, relist after
   stop.abort();
 });
 
+test('a handler is told of what is there, unless it has seen to that itself', async () => {
+  const client = new FakeClient();
+  await client.create('ConfigMap', configMap('a'));
+  const informer = new Informer('ConfigMap', { client, log: silentLogger });
+  const stop = new AbortController();
+  await informer.start(stop.signal);
+  assert.deepEqual([...informer.keys()], ['default/a']);
+  const told: string[] = [];
+  informer.addHandler({ onAdd: ({ metadata }) => told.push(`first ${metadata.name}`) });
+  informer.addHandler({ onAdd: ({ metadata }) => told.push(`second ${metadata.name}`) }, 'seen');
+  await client.create('ConfigMap', configMap('b'));
+  await settle();
+  assert.deepEqual(told, ['first a', 'first b', 'second b']);
+  stop.abort();
+});
+
 test('a relist tells what was missed', async () => {
   const client = new FakeClient();
   await client.create('ConfigMap', configMap('a'));

@@ -87,6 +87,11 @@ export class Informer<K extends KindName> implements InformerSource<KindMap[K]>,
     return this.#objects.values();
   }
 
+  /** The "namespace/name" or "name" of all objects. */
+  keys(): IterableIterator<string> {
+    return this.#objects.keys();
+  }
+
   byIndex(index: string, value: string): readonly KindMap[K][] {
     const entries = this.#indexes.get(index);
     if (!entries) throw new Error(`the informer of ${this.kind} has no index ${index}`);
@@ -102,10 +107,10 @@ export class Informer<K extends KindName> implements InformerSource<KindMap[K]>,
     for (const [key, object] of this.#objects) insert(index, key, object);
   }
 
-  /** Adds a handler; it is told of everything that is there already. Returns its removal. */
-  addHandler(handler: InformerHandler<KindMap[K]>): () => void {
+  /** Adds a handler; it is told of everything that is there already, unless it has seen to that itself. Returns its removal. */
+  addHandler(handler: InformerHandler<KindMap[K]>, present: 'tell' | 'seen' = 'tell'): () => void {
     this.#handlers.add(handler);
-    for (const object of this.#objects.values()) handler.onAdd?.(object);
+    if (present === 'tell') for (const object of this.#objects.values()) handler.onAdd?.(object);
     return () => this.#handlers.delete(handler);
   }
 
@@ -176,10 +181,19 @@ export class Informer<K extends KindName> implements InformerSource<KindMap[K]>,
     const before = this.#objects.get(key);
     if (before?.metadata.resourceVersion === object.metadata.resourceVersion) return;
     this.#objects.set(key, object);
+    // A first list is long, and mostly nobody is to be told of it.
+    if (this.#indexes.size > 0) this.#reindex(key, before, object);
+    if (this.#handlers.size > 0) this.#tell(before, object);
+  }
+
+  #reindex(key: string, before: KindMap[K] | undefined, object: KindMap[K]): void {
     for (const index of this.#indexes.values()) {
       if (before) drop(index, key, before);
       insert(index, key, object);
     }
+  }
+
+  #tell(before: KindMap[K] | undefined, object: KindMap[K]): void {
     for (const handler of this.#handlers) {
       if (!before) handler.onAdd?.(object);
       else if (before.metadata.uid !== object.metadata.uid) {

@@ -29,14 +29,13 @@ import {
   type TablePlace,
 } from './nftables/questions.ts';
 
+export { ElementColumns, textsOf } from './nftables/columns.ts';
 export type { ElementChange, SetLayout, TableFamily } from './nftables/elements.ts';
 export type { Field } from './nftables/fields.ts';
 export type { TablePlace } from './nftables/questions.ts';
 
 const OPERATION = 'change nftables elements';
 const FAMILY_NAMES: Readonly<Record<TableFamily, string>> = { 4: 'ip', 6: 'ip6', inet: 'inet' };
-/** Room for a small transaction; a larger one grows it. */
-const CAPACITY = 4096;
 
 export class SetElements implements Disposable {
   readonly #socket: NetlinkSocket;
@@ -65,15 +64,16 @@ export class SetElements implements Disposable {
    * As `commit`, but the kernel's part is done by a pool thread and the event loop goes on. Calls follow each other in
    * order; `commit` refuses while one is being worked on.
    */
-  commitAsync(changes: readonly ElementChange[]): Promise<void> {
-    const turn = this.#queue.then(() => this.#commitInPool(changes));
+  async commitAsync(changes: readonly ElementChange[]): Promise<void> {
+    // At once, and not when its turn comes: while the kernel works on the one before.
+    const writer = encode(changes);
+    if (!writer) return this.#queue;
+    const turn = this.#queue.then(() => this.#commitInPool(writer, changes));
     this.#queue = turn.catch(() => {});
     return turn;
   }
 
-  async #commitInPool(changes: readonly ElementChange[]): Promise<void> {
-    const writer = encode(changes);
-    if (!writer) return;
+  async #commitInPool(writer: MessageWriter, changes: readonly ElementChange[]): Promise<void> {
     this.#working = true;
     try {
       throwFirst(await this.#socket.transactInPool(writer, OPERATION), writer, changes);
@@ -148,7 +148,7 @@ export class SetElements implements Disposable {
 function encode(changes: readonly ElementChange[]): MessageWriter | undefined {
   const real = changes.filter(({ elements }) => elements.length > 0);
   if (real.length === 0) return undefined;
-  const writer = new MessageWriter(CAPACITY);
+  const writer = new MessageWriter();
   encodeTransaction(writer, real);
   return writer;
 }

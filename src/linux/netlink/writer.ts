@@ -92,6 +92,14 @@ export class MessageWriter {
     return this;
   }
 
+  /** So many bytes that `fill` writes, all of them, from the given offset on. */
+  filled(count: number, fill: (bytes: Buffer, offset: number) => void): this {
+    this.#reserve(count);
+    fill(this.#bytes, this.#length);
+    this.#length += count;
+    return this;
+  }
+
   attr(type: number, value: Uint8Array): this {
     return this.#attrHeader(type, value.length).bytes(value).#pad();
   }
@@ -168,6 +176,12 @@ export class MessageWriter {
       this.#bytes.writeUInt16LE(this.#bytes.readUInt16LE(last + 6) | NLM_F_ACK, last + 6);
     }
     return this.#bytes.subarray(0, this.#length);
+  }
+
+  /** Makes room for so many more bytes at once: growing by and by copies and leaves garbage. */
+  reserve(count: number): this {
+    this.#reserve(count);
+    return this;
   }
 
   /** Keeps the first `count` messages only: for an encoder that found out half way that it cannot go on. */

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { formatIp, ipFromBytes } from '../../base/ip.ts';
 import { decodeMessages } from '../netlink/reader.ts';
 import { MessageWriter } from '../netlink/writer.ts';
+import { ElementColumns } from './columns.ts';
 import { decodeTransaction, type ElementChange, encodeTransaction, type SetLayout } from './elements.ts';
 import { decodeFields, type Field, sizeOf, TextScanner } from './fields.ts';
 
@@ -14,6 +15,7 @@ const ENDPOINTS: SetLayout = {
   key: ['ipv4_addr', 'inet_proto', 'inet_service', 'mark'],
   value: ['ipv4_addr', 'inet_service'],
 };
+const PORT = ['inet_proto', 'inet_service'] as const;
 const FIREWALL: SetLayout = {
   family: 4,
   table: 't',
@@ -129,22 +131,58 @@ describe('element changes as messages', () => {
   });
 
   it('come back as they went in, deletions without values', () => {
-    const add: ElementChange = {
-      op: 'add',
-      set: ENDPOINTS,
-      elements: ['10.96.0.1 . tcp . 80 . 3 : 10.244.0.2 . 8080', '10.96.0.2 . udp . 53 . 8388608 : 10.244.0.3 . 53'],
-    };
-    const remove: ElementChange = {
-      ...add,
-      op: 'delete',
-      elements: ['10.96.0.1 . tcp . 80 . 4', ...add.elements.slice(1)],
-    };
+    const added = ['10.96.0.1 . tcp . 80 . 3 : 10.244.0.2 . 8080', '10.96.0.2 . udp . 53 . 8388608 : 10.244.0.3 . 53'];
+    const add: ElementChange = { op: 'add', set: ENDPOINTS, elements: added };
+    const remove: ElementChange = { ...add, op: 'delete', elements: ['10.96.0.1 . tcp . 80 . 4', ...added.slice(1)] };
     const empty: ElementChange = { op: 'delete', set: DISPATCH, elements: 'all' };
     assert.deepEqual(decode(encode(empty, remove, add)), [
       ['delete', 6, 'd', []],
       ['delete', 4, 'endpoints', ['10.96.0.1 . tcp . 80 . 4', '10.96.0.2 . udp . 53 . 8388608']],
-      ['add', 4, 'endpoints', add.elements],
+      ['add', 4, 'endpoints', added],
     ]);
+  });
+
+  it('are the same bytes in columns as in text', () => {
+    const endpoints = new ElementColumns();
+    for (let n = 0; n < 4000; n++)
+      endpoints.push(`10.96.${n >> 9}.${(n >> 1) & 255} . udp . 53`, (n & 1) * 0x80000000, `10.0.0.1 . ${n}`);
+    const counts = new ElementColumns();
+    counts.push('fd00::1 . tcp . 80', undefined, 0x40000002);
+    counts.push('fd00::2 . tcp . 80', undefined, '7');
+    const marks: SetLayout = { ...ENDPOINTS, family: 6, name: 'm', key: ['ipv6_addr', ...PORT], value: ['mark'] };
+    const pairs = new ElementColumns();
+    pairs.push('10.0.0.1 . 10.0.0.2', undefined, undefined);
+    const plain: SetLayout = { ...ENDPOINTS, name: 'p', key: ['ipv4_addr', 'ipv4_addr'], value: undefined };
+    const ranges = new ElementColumns();
+    ranges.push('10.96.0.1 . tcp . 80 . 198.51.100.0/24', undefined, undefined);
+    const changes = [
+      { op: 'add', set: FIREWALL, elements: ranges },
+      { op: 'add', set: ENDPOINTS, elements: endpoints },
+      { op: 'add', set: marks, elements: counts },
+      { op: 'add', set: plain, elements: pairs },
+    ] as const;
+    const inText = changes.map((change): ElementChange => ({ ...change, elements: change.elements.texts() }));
+    assert.ok(encode(...changes).equals(encode(...inText)));
+    assert.equal(endpoints.texts()[1], '10.96.0.0 . udp . 53 . 2147483648 : 10.0.0.1 . 1');
+  });
+
+  it('refuse columns that are not of their set', () => {
+    const element = (...parts: Parameters<ElementColumns['push']>): ElementColumns => {
+      const columns = new ElementColumns();
+      columns.push(...parts);
+      return columns;
+    };
+    const refused: [SetLayout, ElementColumns][] = [
+      [ENDPOINTS, element('10.96.0.1 . tcp . 80', undefined, '10.0.0.1 . 80')],
+      [ENDPOINTS, element('10.96.0.1 . tcp . 80 . 1', 1, '10.0.0.1 . 80')],
+      [ENDPOINTS, element('10.96.0.1 . tcp . 80', 1, '10.0.0.1 . 80 . 1')],
+      [ENDPOINTS, element('10.96.0.1 . tcp . 80', 1, 7)],
+      [ENDPOINTS, element('10.96.0.1 . tcp . 80', 1, undefined)],
+      [FIREWALL, element('10.96.0.1 . tcp . 80', 80, undefined)],
+      [{ ...FIREWALL, interval: false }, element('10.96.0.1 . tcp . 80', 1, undefined)],
+    ];
+    for (const [set, elements] of refused)
+      assert.throws(() => encode({ op: 'add', set, elements }), TypeError, elements.texts()[0]);
   });
 
   it('are cut into messages that the kernel takes, of which the last is acknowledged', () => {

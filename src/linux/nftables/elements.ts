@@ -11,7 +11,8 @@ import type { Family } from '../../base/ip.ts';
 import { Attributes, decodeMessages } from '../netlink/reader.ts';
 import { HEADER_SIZE, type MessageWriter, NLM_F_ACK, NLM_F_CREATE } from '../netlink/writer.ts';
 import { afOf } from '../rtnetlink/protocol.ts';
-import { decodeFields, decodeRanges, type Field, sizeOf, TextScanner } from './fields.ts';
+import { ElementColumns, textsOf } from './columns.ts';
+import { decodeFields, decodeRanges, type Field, sizeOf, TextScanner, writeNumber } from './fields.ts';
 
 // linux/netfilter/nfnetlink.h
 export const NFNL_SUBSYS_NFTABLES = 10;
@@ -58,7 +59,7 @@ export interface ElementChange {
   readonly op: 'add' | 'delete';
   readonly set: SetLayout;
   /** Deletes everything in the set when "all" (with the operation delete only). */
-  readonly elements: readonly string[] | 'all';
+  readonly elements: readonly string[] | ElementColumns | 'all';
   /** For sets with the flag timeout: how long the elements stay. */
   readonly timeoutMs?: number | undefined;
 }
@@ -67,8 +68,9 @@ const scanner = new TextScanner();
 
 /** Writes a whole transaction. Throws TypeError on texts that are no elements of their set. */
 export function encodeTransaction(writer: MessageWriter, changes: readonly ElementChange[]): void {
+  const messages = changes.flatMap((change) => listsOf(change).map((list) => ({ change, list })));
+  writer.reserve(messages.reduce((sum, { list }) => sum + MESSAGE_ROOM + (list?.size ?? 0), 2 * MESSAGE_ROOM));
   encodeBatchEdge(writer, NFNL_MSG_BATCH_BEGIN);
-  const messages = changes.flatMap((change) => encodeLists(change).map((list) => ({ change, list })));
   messages.forEach(({ change, list }, i) => {
     // The kernel acknowledges a batch's last change after the commit; it answers to the END only since Linux 6.10.
     encodeMessage(writer, change, list, i === messages.length - 1 ? NLM_F_ACK : 0);
@@ -76,11 +78,14 @@ export function encodeTransaction(writer: MessageWriter, changes: readonly Eleme
   encodeBatchEdge(writer, NFNL_MSG_BATCH_END);
 }
 
+/** More than a message takes beside its elements, unless its set has a very long name. */
+const MESSAGE_ROOM = 128;
+
 function encodeBatchEdge(writer: MessageWriter, type: number): void {
   writer.message(type).u8(0).u8(0).be16(NFNL_SUBSYS_NFTABLES);
 }
 
-function encodeMessage(writer: MessageWriter, { op, set }: ElementChange, list: Buffer | undefined, flags: number) {
+function encodeMessage(writer: MessageWriter, { op, set }: ElementChange, list: List | undefined, flags: number) {
   const type = (NFNL_SUBSYS_NFTABLES << 8) | (op === 'add' ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM);
   writer.message(type, flags | (op === 'add' ? NLM_F_CREATE : 0));
   writer
@@ -89,7 +94,7 @@ function encodeMessage(writer: MessageWriter, { op, set }: ElementChange, list: 
     .be16(0)
     .attrString(NFTA_LIST.table, set.table)
     .attrString(NFTA_LIST.set, set.name);
-  if (list) writer.nest(NFTA_LIST.elements, () => writer.bytes(list));
+  if (list) writer.nest(NFTA_LIST.elements, () => writer.filled(list.size, list.write));
 }
 
 /** How a table's family is written into a message. */
@@ -97,20 +102,48 @@ export function protocolFamily(family: TableFamily): number {
   return family === 'inet' ? NFPROTO_INET : afOf(family);
 }
 
+/** Elements for one message. */
+interface List {
+  readonly size: number;
+  readonly write: (bytes: Buffer, offset: number) => void;
+}
+
 /** The elements of a change, cut into lists that fit into a message; one without a list means all elements. */
-function encodeLists(change: ElementChange): (Buffer | undefined)[] {
+function listsOf(change: ElementChange): readonly (List | undefined)[] {
   const { set, op, elements } = change;
   if (elements === 'all') return [undefined];
   if (set.interval && set.key.length < 2)
     throw new TypeError(`${set.name}: intervals of a single field are nft's to write`);
-  if (op === 'add' && set.value === 'verdict') return encodeVerdicts(set, elements);
+  if (op === 'add' && set.value === 'verdict') return encodeVerdicts(set, textsOf(elements));
   const template = elementTemplate(change);
-  const perList = Math.floor(MAX_LIST / template.bytes.length);
-  const lists: Buffer[] = [];
-  for (let from = 0; from < elements.length; from += perList)
-    lists.push(fillList(change, template, elements, from, Math.min(from + perList, elements.length)));
+  const size = template.bytes.length;
+  const perList = Math.floor(MAX_LIST / size);
+  const fill =
+    elements instanceof ElementColumns && !set.interval
+      ? columnFiller(set, elements, template)
+      : textFiller(change, textsOf(elements), template);
+  const lists: List[] = [];
+  for (let from = 0; from < elements.length; from += perList) {
+    const to = Math.min(from + perList, elements.length);
+    const write: List['write'] = (bytes, offset) => {
+      repeat(template.bytes, to - from, bytes, offset);
+      fill(from, to, bytes, offset);
+    };
+    lists.push({ size: (to - from) * size, write });
+  }
   return lists;
 }
+
+/** Writes so many copies one after the other, each time as many as are there already. */
+function repeat(template: Buffer, count: number, bytes: Buffer, offset: number): void {
+  const whole = template.length * count;
+  bytes.set(template, offset);
+  for (let done = template.length; done < whole; done *= 2)
+    bytes.copyWithin(offset + done, offset, offset + Math.min(done, whole - done));
+}
+
+/** Writes the keys and values of some elements into copies of the template, the first of which begins at the offset. */
+type Filler = (from: number, to: number, bytes: Buffer, offset: number) => void;
 
 interface Template {
   readonly bytes: Buffer;
@@ -153,32 +186,50 @@ function writeHeader(bytes: Buffer, at: number, type: number, length: number): n
   return bytes.writeUInt16LE(type, at + 2);
 }
 
-function fillList(
-  { set, op }: ElementChange,
-  template: Template,
-  elements: readonly string[],
-  from: number,
-  to: number,
-): Buffer {
+function textFiller({ set, op }: ElementChange, elements: readonly string[], template: Template): Filler {
+  const { keyAt, keyEndAt, valueAt } = template;
   const size = template.bytes.length;
-  const list = Buffer.allocUnsafe((to - from) * size);
-  for (let i = from; i < to; i++) {
-    const start = (i - from) * size;
-    list.set(template.bytes, start);
-    scanner.begin(elements[i]!);
-    if (template.keyEndAt === undefined) scanner.fields(set.key, list, start + template.keyAt);
-    else scanner.ranges(set.key, list, start + template.keyAt, start + template.keyEndAt);
-    if (template.valueAt !== undefined) {
-      scanner.expect(' : ');
-      scanner.fields(set.value as readonly Field[], list, start + template.valueAt);
+  return (from, to, bytes, offset) => {
+    for (let i = from, start = offset; i < to; i++, start += size) {
+      scanner.begin(elements[i]!);
+      if (keyEndAt === undefined) scanner.fields(set.key, bytes, start + keyAt);
+      else scanner.ranges(set.key, bytes, start + keyAt, start + keyEndAt);
+      if (valueAt !== undefined) {
+        scanner.expect(' : ');
+        scanner.fields(set.value as readonly Field[], bytes, start + valueAt);
+      }
+      if (!scanner.isAtEnd && !(op === 'delete' && scanner.text.startsWith(' : ', scanner.at))) scanner.fail('the end');
     }
-    if (!scanner.isAtEnd && !(op === 'delete' && scanner.text.startsWith(' : ', scanner.at))) scanner.fail('the end');
-  }
-  return list;
+  };
+}
+
+/** Neighbours mostly have one key and differ in its last number: it is read once. */
+function columnFiller(set: SetLayout, columns: ElementColumns, template: Template): Filler {
+  const { keys, numbers, values } = columns;
+  const { keyAt, valueAt } = template;
+  const size = template.bytes.length;
+  const isNumbered = numbers.length > 0;
+  const fields = isNumbered ? set.key.slice(0, -1) : set.key;
+  const last = set.key[set.key.length - 1]!;
+  const numberAt = keyAt + sizeOf(fields);
+  const valueFields = valueAt === undefined ? [] : (set.value as readonly Field[]);
+  return (from, to, bytes, offset) => {
+    for (let i = from, start = offset; i < to; i++, start += size) {
+      const key = keys[i]!;
+      if (i > from && key === keys[i - 1]) {
+        for (let at = start + keyAt; at < start + numberAt; at++) bytes[at] = bytes[at - size]!;
+      } else scanner.whole(key, fields, bytes, start + keyAt);
+      if (isNumbered) writeNumber(last, numbers[i], bytes, start + numberAt);
+      if (valueAt === undefined) continue;
+      const value = values[i];
+      if (typeof value === 'string') scanner.whole(value, valueFields, bytes, start + valueAt);
+      else writeNumber(valueFields[0]!, value, bytes, start + valueAt);
+    }
+  };
 }
 
 /** Elements that lead somewhere have names in them, and so each its own size. */
-function encodeVerdicts(set: SetLayout, elements: readonly string[]): Buffer[] {
+function encodeVerdicts(set: SetLayout, elements: readonly string[]): List[] {
   const lists: Buffer[][] = [[]];
   let length = 0;
   for (const element of elements) {
@@ -190,7 +241,12 @@ function encodeVerdicts(set: SetLayout, elements: readonly string[]): Buffer[] {
     lists.at(-1)!.push(bytes);
     length += bytes.length;
   }
-  return lists.filter((list) => list.length > 0).map((list) => Buffer.concat(list));
+  return lists
+    .filter((list) => list.length > 0)
+    .map((list) => {
+      const joined = Buffer.concat(list);
+      return { size: joined.length, write: (bytes, offset) => bytes.set(joined, offset) };
+    });
 }
 
 function encodeVerdict(set: SetLayout, element: string): Buffer {

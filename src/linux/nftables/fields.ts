@@ -23,9 +23,10 @@ export const FIELD_SIZE: Readonly<Record<Field, number>> = {
 /** Fields in the machine's order. */
 const HOST_ORDER: ReadonlySet<Field> = new Set(['mark', 'classid']);
 
+const TCP = 6;
 const PROTOCOLS: ReadonlyMap<string, number> = new Map([
   ['icmp', 1],
-  ['tcp', 6],
+  ['tcp', TCP],
   ['udp', 17],
   ['icmpv6', 58],
   ['sctp', 132],
@@ -42,6 +43,7 @@ const DOT = 0x2e;
 const SLASH = 0x2f;
 const ZERO = 0x30;
 const COLON = 0x3a;
+const X = 0x78;
 
 /** Reads an element's text from left to right into bytes. */
 export class TextScanner {
@@ -64,6 +66,15 @@ export class TextScanner {
     this.at += words.length;
   }
 
+  /** The same as `expect(' . ')`, without a search. */
+  #separator(): void {
+    const { text, at } = this;
+    const isThere =
+      text.charCodeAt(at) === SPACE && text.charCodeAt(at + 1) === DOT && text.charCodeAt(at + 2) === SPACE;
+    if (!isThere) this.fail('" . "');
+    this.at = at + 3;
+  }
+
   fail(wanted: string): never {
     throw new TypeError(`${wanted} expected at ${this.at} in the element ${JSON.stringify(this.text.slice(0, 200))}`);
   }
@@ -72,11 +83,17 @@ export class TextScanner {
   fields(fields: readonly Field[], bytes: Buffer, offset: number): void {
     let to = offset;
     for (let i = 0; i < fields.length; i++) {
-      if (i > 0) this.expect(' . ');
+      if (i > 0) this.#separator();
       const field = fields[i]!;
       this.field(field, bytes, to);
       to += FIELD_SIZE[field];
     }
+  }
+
+  /** Reads a text that is these fields and nothing else. */
+  whole(text: string, fields: readonly Field[], bytes: Buffer, offset: number): void {
+    this.begin(text).fields(fields, bytes, offset);
+    if (!this.isAtEnd) this.fail('the end');
   }
 
   field(field: Field, bytes: Buffer, offset: number): void {
@@ -155,16 +172,17 @@ export class TextScanner {
 
   /** A decimal number, or a hexadecimal one after "0x". */
   number(max: number): number {
-    const { text } = this;
-    if (text.startsWith('0x', this.at)) return this.#hexadecimal(max);
-    const start = this.at;
+    const { text, at: start } = this;
+    let at = start;
     let value = 0;
-    for (; this.at < text.length; this.at++) {
-      const digit = text.charCodeAt(this.at) - ZERO;
+    for (; at < text.length; at++) {
+      const digit = text.charCodeAt(at) - ZERO;
       if (digit < 0 || digit > 9) break;
       value = value * 10 + digit;
     }
-    if (this.at === start || value > max) this.fail(`a number up to ${max}`);
+    if (value === 0 && at === start + 1 && at < text.length && text.charCodeAt(at) === X) return this.#hexadecimal(max);
+    this.at = at;
+    if (at === start || value > max) this.fail(`a number up to ${max}`);
     return value;
   }
 
@@ -183,10 +201,21 @@ export class TextScanner {
   }
 
   #ipv4(bytes: Buffer, offset: number): void {
+    const { text } = this;
+    let { at } = this;
     for (let i = 0; i < 4; i++) {
-      if (i > 0 && this.text.charCodeAt(this.at++) !== DOT) this.fail('an IPv4 address');
-      bytes[offset + i] = this.number(255);
+      if (i > 0 && text.charCodeAt(at++) !== DOT) this.fail('an IPv4 address');
+      const start = at;
+      let value = 0;
+      for (; at < text.length; at++) {
+        const digit = text.charCodeAt(at) - ZERO;
+        if (digit < 0 || digit > 9) break;
+        value = value * 10 + digit;
+      }
+      if (at === start || value > 255) this.fail('an IPv4 address');
+      bytes[offset + i] = value;
     }
+    this.at = at;
   }
 
   /** Hexadecimal groups, with "::" once at most; the rare mixed notation is left to the general parser. */
@@ -240,6 +269,11 @@ export class TextScanner {
     const { text } = this;
     const code = text.charCodeAt(this.at);
     if (code >= ZERO && code < ZERO + 10) return this.number(255);
+    // Nearly all of them: no need to look it up.
+    if (text.startsWith('tcp ', this.at)) {
+      this.at += 3;
+      return TCP;
+    }
     const word = this.word();
     return PROTOCOLS.get(word) ?? this.fail('a protocol');
   }
@@ -250,6 +284,12 @@ function hexDigit(code: number): number {
   if (code >= 0x61 && code <= 0x66) return code - 0x57;
   if (code >= 0x41 && code <= 0x46) return code - 0x37;
   return -1;
+}
+
+/** Writes a field that is a plain number: a mark. */
+export function writeNumber(field: Field, value: number | undefined, bytes: Buffer, offset: number): void {
+  if (field !== 'mark' || value === undefined) throw new TypeError(`${field}: ${value} instead of its text`);
+  writeLittleEndian(bytes, offset, value);
 }
 
 function writeLittleEndian(bytes: Buffer, offset: number, value: number): void {

@@ -1,13 +1,13 @@
 /** Builders of API objects and random clusters, for the tests of this folder and of test/netns. */
 import fc from 'fast-check';
 import type { Namespace, NetworkPolicy, Node, networkingv1, Pod } from '../../kube/types.ts';
-import type { ElementChange } from '../../linux/set-elements.ts';
+import { type ElementChange, textsOf } from '../../linux/set-elements.ts';
 import type { ClusterState } from './oracle.ts';
 
 /** Changes of elements in the words of nft. */
 export function textOf(changes: readonly ElementChange[]): string {
   const texts = changes.map(({ op, set, elements }) => {
-    const list = typeof elements === 'string' ? elements : elements.join(', ');
+    const list = typeof elements === 'string' ? elements : textsOf(elements).join(', ');
     return list && `${op} element ${set.family} ${set.table} ${set.name} { ${list} }\n`;
   });
   return texts.join('');

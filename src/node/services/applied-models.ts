@@ -38,14 +38,14 @@ export class AppliedModels {
 
   /** As `ServiceRules.apply`. */
   async apply(models: Iterable<KeyedModel>): Promise<void> {
-    const dirty = new Set<string>();
+    const dirty = this.#isLoaded ? new Set<string>() : undefined;
     const keys: string[] = [];
     for (const [key, model] of models) {
       keys.push(key);
       this.claims.set(key, model, dirty);
     }
     for (const key of keys) for (const problem of this.claims.conflictProblems(key)) this.#context.onProblem?.(problem);
-    if (!this.#isLoaded) return this.#load();
+    if (!dirty) return this.#load();
     try {
       await this.#writer.change(dirty);
     } catch (error) {
@@ -70,7 +70,7 @@ export class AppliedModels {
       if (keys.length === 0 || keys.length === this.claims.size) throw error;
       for (const key of keys) {
         const model = this.claims.get(key);
-        this.claims.set(key, undefined, new Set());
+        this.claims.set(key, undefined);
         if (model) this.#context.onProblem?.(claimProblem(model, 'KernelRefused', `not in force: ${messageOf(error)}`));
       }
       await this.#load();

@@ -5,12 +5,6 @@
  */
 import { type Frontend, frontendKey, type Problem, type ServiceModel } from './model.ts';
 
-interface Claimant {
-  readonly model: ServiceModel;
-  /** The keys of its frontends. */
-  readonly ids: readonly string[];
-}
-
 interface Claim {
   /** Whose it is. */
   readonly key: string;
@@ -19,10 +13,14 @@ interface Claim {
 
 const NO_CONFLICTS: readonly { readonly frontend: string; readonly owner: string }[] = [];
 
+const NO_PROBLEMS: readonly Problem[] = [];
+
 export class Claims {
-  readonly #claimants = new Map<string, Claimant>();
+  readonly #claimants = new Map<string, ServiceModel>();
   /** The only claim, as nearly always, or several. */
   readonly #byFrontend = new Map<string, Claim | readonly Claim[]>();
+  /** Frontends with several claims. */
+  #contested = 0;
 
   /** Services (and pods with host ports) that are known. */
   get size(): number {
@@ -35,34 +33,43 @@ export class Claims {
   }
 
   get(key: string): ServiceModel | undefined {
-    return this.#claimants.get(key)?.model;
+    return this.#claimants.get(key);
   }
 
-  /** Puts or removes what one Service asks for; every frontend that may have changed is added to `dirty`. */
-  set(key: string, model: ServiceModel | undefined, dirty: Set<string>): void {
-    for (const id of this.#claimants.get(key)?.ids ?? []) {
-      dirty.add(id);
-      this.#withdraw(id, key);
-    }
+  /** Puts or removes what one Service asks for; every frontend that may have changed is added to `dirty`, if anybody asks. */
+  set(key: string, model: ServiceModel | undefined, dirty?: Set<string>): void {
+    const before = this.#claimants.get(key);
+    if (before) this.#leave(key, before, dirty);
     if (!model) {
       this.#claimants.delete(key);
       return;
     }
-    const ids = model.frontends.map(frontendKey);
-    for (let i = 0; i < ids.length; i++) {
-      dirty.add(ids[i]!);
-      this.#enter(ids[i]!, { key, frontend: model.frontends[i]! });
+    for (const frontend of model.frontends) {
+      const id = frontendKey(frontend);
+      dirty?.add(id);
+      this.#enter(id, { key, frontend });
     }
-    this.#claimants.set(key, { model, ids });
+    this.#claimants.set(key, model);
+  }
+
+  #leave(key: string, { frontends }: ServiceModel, dirty: Set<string> | undefined): void {
+    for (const frontend of frontends) {
+      const id = frontendKey(frontend);
+      dirty?.add(id);
+      this.#withdraw(id, key);
+    }
   }
 
   #enter(id: string, claim: Claim): void {
     const known = this.#byFrontend.get(id);
+    if (known !== undefined && !isSeveral(known)) this.#contested++;
     this.#byFrontend.set(id, known === undefined ? claim : [...claimsOf(known), claim]);
   }
 
   #withdraw(id: string, key: string): void {
-    const others = claimsOf(this.#byFrontend.get(id)!).filter((claim) => claim.key !== key);
+    const known = this.#byFrontend.get(id)!;
+    const others = claimsOf(known).filter((claim) => claim.key !== key);
+    if (isSeveral(known) && others.length < 2) this.#contested--;
     if (others.length === 0) this.#byFrontend.delete(id);
     else this.#byFrontend.set(id, others.length === 1 ? others[0]! : others);
   }
@@ -80,15 +87,16 @@ export class Claims {
   #best(id: string): Claim | undefined {
     const known = this.#byFrontend.get(id);
     if (!isSeveral(known)) return known;
-    const claim = ({ key }: Claim) => this.#claimants.get(key)!.model.claim;
-    return known.reduce((best, other) => (claim(other) < claim(best) ? other : best));
+    const model = ({ key }: Claim) => this.#claimants.get(key)!;
+    return known.reduce((best, other) => (isBefore(model(other), model(best)) ? other : best));
   }
 
   /** What is to be told of a Service whose frontends somebody else owns. */
   conflictProblems(key: string): readonly Problem[] {
-    const model = this.get(key);
-    if (!model) return [];
-    return this.conflictsOf(key).map(({ frontend, owner }) =>
+    const conflicts = this.conflictsOf(key);
+    if (conflicts.length === 0) return NO_PROBLEMS;
+    const model = this.get(key)!;
+    return conflicts.map(({ frontend, owner }) =>
       claimProblem(model, 'FrontendConflict', `${frontend.replaceAll(' . ', ' ')} already belongs to ${owner}`),
     );
   }
@@ -96,13 +104,25 @@ export class Claims {
   /** The frontends of a Service that somebody else owns. */
   conflictsOf(key: string): typeof NO_CONFLICTS {
     let conflicts = NO_CONFLICTS;
-    for (const id of this.#claimants.get(key)?.ids ?? []) {
+    if (this.#contested === 0) return conflicts;
+    for (const frontend of this.#claimants.get(key)?.frontends ?? []) {
+      const id = frontendKey(frontend);
       if (!isSeveral(this.#byFrontend.get(id))) continue;
       const owner = this.ownerOf(id)!;
       if (owner !== key) conflicts = [...conflicts, { frontend: id, owner }];
     }
     return conflicts;
   }
+}
+
+/** Services before host ports, then the older, then by name. */
+function isBefore(a: ServiceModel, b: ServiceModel): boolean {
+  if (isOfPod(a) !== isOfPod(b)) return isOfPod(b);
+  return a.created === b.created ? a.key < b.key : a.created < b.created;
+}
+
+function isOfPod({ key }: Pick<ServiceModel, 'key'>): boolean {
+  return key.startsWith('pod:');
 }
 
 function isSeveral(known: Claim | readonly Claim[] | undefined): known is readonly Claim[] {
@@ -116,5 +136,5 @@ function claimsOf(known: Claim | readonly Claim[]): readonly Claim[] {
 /** Something to be told of a Service, or of a pod with host ports. */
 export function claimProblem({ key }: ServiceModel, reason: Problem['reason'], message: string): Problem {
   const [namespace, name] = key.replace(/^pod:/, '').split('/') as [string, string];
-  return { kind: key.startsWith('pod:') ? 'Pod' : 'Service', namespace, name, reason, message };
+  return { kind: isOfPod({ key }) ? 'Pod' : 'Service', namespace, name, reason, message };
 }

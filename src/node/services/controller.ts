@@ -131,18 +131,28 @@ export class ServicesController implements Startable {
       if (hasHostPorts(pod, this.#options.nodeName)) this.#touch(hostPortKey(pod));
     };
     const touchSlice = (slice: EndpointSlice) => {
-      this.#sliceVersion = Math.max(this.#sliceVersion, Number(slice.metadata.resourceVersion) || 0);
+      this.#noteVersion(slice);
       for (const key of serviceKeysOf(slice)) this.#touch(key);
     };
     const touchNode = (node: Node) => {
       if (node.metadata.name === this.#options.nodeName && this.#readNode()) this.#touchAll();
     };
+    // What is there already: every Service once; a slice without one changes nothing yet.
+    for (const key of services.keys()) this.#dirty.add(key);
+    for (const slice of endpointSlices.list()) this.#noteVersion(slice);
     return [
-      services.addHandler(all((service) => this.#touch(keyOf(service)))),
-      endpointSlices.addHandler(all(touchSlice)),
+      services.addHandler(
+        all((service) => this.#touch(keyOf(service))),
+        'seen',
+      ),
+      endpointSlices.addHandler(all(touchSlice), 'seen'),
       pods.addHandler(all(touchPod)),
       nodes.addHandler(all(touchNode)),
     ];
+  }
+
+  #noteVersion(slice: EndpointSlice): void {
+    this.#sliceVersion = Math.max(this.#sliceVersion, Number(slice.metadata.resourceVersion) || 0);
   }
 
   #touch(key: string): void {
@@ -153,7 +163,7 @@ export class ServicesController implements Startable {
   /** Everything has to be computed anew. */
   #touchAll(): void {
     const { services, pods } = this.#options.informers;
-    for (const service of services.list()) this.#dirty.add(keyOf(service));
+    for (const key of services.keys()) this.#dirty.add(key);
     for (const pod of pods.list()) if (hasHostPorts(pod, this.#options.nodeName)) this.#dirty.add(hostPortKey(pod));
     this.#runner.trigger();
   }
@@ -229,7 +239,7 @@ export class ServicesController implements Startable {
       return pod && buildHostPorts(pod, this.#node);
     }
     const service = services.get(key);
-    return service && buildService(service, endpointSlices.byIndex(SLICE_INDEX, key), this.#node);
+    return service && buildService(service, endpointSlices.byIndex(SLICE_INDEX, key), this.#node, key);
   }
 
   #publish(key: string, model: ServiceModel | undefined): void {

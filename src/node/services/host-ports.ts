@@ -28,7 +28,7 @@ function portsOf(pod: Pod) {
 export function buildHostPorts(pod: Pod, node: NodeView): ServiceModel {
   const key = hostPortKey(pod);
   const problems: Problem[] = [];
-  const base = { key, claim: `1 ${pod.metadata.creationTimestamp} ${key}`, problems };
+  const base = { key, created: pod.metadata.creationTimestamp ?? '', problems };
   const ended = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
   if (ended || !hasHostPorts(pod, node.name)) return { ...base, frontends: [] };
   const frontends = new Map<string, Frontend>();

@@ -9,7 +9,7 @@ import { keyOf } from '../../kube/names.ts';
 import type { EndpointSlice, Service, ServicePort } from '../../kube/types.ts';
 import { canonicalIp, familyOfCanonical } from './addresses.ts';
 import { choosePools, type Pools } from './pools.ts';
-import { type ParsedSlice, parseSlices, readiness, type SliceEndpoint } from './slices.ts';
+import { mergeEndpoints, parseSlices } from './slices.ts';
 import { minimalRanges } from './source-ranges.ts';
 
 /** What a frontend can carry. SCTP is refused with a problem: see `Problem`. */
@@ -50,8 +50,9 @@ export interface Frontend {
   readonly protocol: Protocol;
   readonly port: number;
   readonly role: FrontendRole;
-  /** The port of the Service that it serves, "namespace/name:port" or, where it has no name, "namespace/name": all its frontends lead to the same endpoints. */
-  readonly servicePort?: string | undefined;
+  /** "namespace/name" of the Service that it serves, and which of its ports: all frontends of a port lead to the same endpoints. */
+  readonly service?: string | undefined;
+  readonly portName?: string | undefined;
   /**
    * For pods and for the node itself, and for everybody else unless `outside` says otherwise. Where it does, pods of other nodes
    * are masqueraded: their own node did not translate, and an answer from an endpoint elsewhere would reach them past this node.
@@ -87,8 +88,8 @@ export interface Problem {
 export interface ServiceModel {
   /** "namespace/name" of a Service, "pod:namespace/name" of a pod with host ports. */
   readonly key: string;
-  /** Of two claims to one frontend the smaller wins: the older Service, and any Service before a host port. */
-  readonly claim: string;
+  /** creationTimestamp, or empty: of two claims to one frontend the older wins, and any Service before a host port. */
+  readonly created: string;
   readonly frontends: readonly Frontend[];
   readonly problems: readonly Problem[];
   /** healthCheckNodePort of an externalTrafficPolicy Local load balancer, with the addresses that serve here. */
@@ -96,8 +97,16 @@ export interface ServiceModel {
 }
 
 /** The identity of a frontend, which is also its nftables key: "10.96.0.10 . tcp . 80". */
-export function frontendKey(frontend: Pick<Frontend, 'address' | 'protocol' | 'port'>): string {
-  return `${frontend.address} . ${frontend.protocol} . ${frontend.port}`;
+export function frontendKey({ address, protocol, port }: Pick<Frontend, 'address' | 'protocol' | 'port'>): string {
+  return `${address}${BETWEEN[protocol]}${port}`;
+}
+
+/** Ready-made, because each piece that is put into a text costs. */
+const BETWEEN: Readonly<Record<Protocol, string>> = { tcp: ' . tcp . ', udp: ' . udp . ' };
+
+/** The port of a Service that a frontend serves, "namespace/name:port" or, where it has no name, "namespace/name". */
+export function servicePortOf({ service, portName }: Frontend): string | undefined {
+  return service && portName ? `${service}:${portName}` : service;
 }
 
 /** An endpoint as rules write it: "10.244.0.2 . 8080". */
@@ -114,14 +123,20 @@ const DEFAULT_AFFINITY_SECONDS = 10800;
 
 const PROTOCOLS: { readonly [name: string]: Protocol | undefined } = { TCP: 'tcp', UDP: 'udp' };
 
-/** Builds the model of one Service. Never throws: what cannot be used is left out and told in `problems`. */
-export function buildService(service: Service, slices: readonly EndpointSlice[], node: NodeView): ServiceModel {
+/**
+ * Builds the model of one Service. Never throws: what cannot be used is left out and told in `problems`. The key is the Service's
+ * own; who has the text at hand gives it, so that there is one of it.
+ */
+export function buildService(
+  service: Service,
+  slices: readonly EndpointSlice[],
+  node: NodeView,
+  key: string = keyOf(service),
+): ServiceModel {
+  const created = service.metadata.creationTimestamp ?? '';
+  if (!isProxied(service)) return { key, created, problems: NO_PROBLEMS, frontends: NO_FRONTENDS };
   const problems: Problem[] = [];
-  const frontends: Frontend[] = [];
-  const { creationTimestamp } = service.metadata;
-  const key = keyOf(service);
-  const claim = `0 ${creationTimestamp ?? ''} ${key}`;
-  if (!isProxied(service)) return { key, claim, problems, frontends };
+  let frontends: Frontend[] | undefined;
   const parsed = parseSlices(slices, node.name);
   for (const { problem } of parsed) if (problem) problems.push(problem);
   const policies = policiesOf(service);
@@ -133,15 +148,26 @@ export function buildService(service: Service, slices: readonly EndpointSlice[],
       problems.push(unsupported(service, port));
       continue;
     }
-    const portId = `${port.name ?? ''}/${port.protocol ?? 'TCP'}`;
+    const portName = { name: port.name ?? '', protocol: port.protocol ?? 'TCP' };
     for (const family of families) {
-      const pools = choosePools(mergeEndpoints(parsed, family, portId), policies, node);
+      const pools = choosePools(mergeEndpoints(parsed, family, portName), policies, node);
       health = widerHealth(health, service, pools);
-      addFrontends({ service, port, protocol, family, pools, policies, node, problems }, frontends);
+      const more = frontendsOf({ key, service, port, protocol, family, pools, policies, node, problems });
+      if (frontends) frontends.push(...more);
+      else frontends = more;
     }
   }
-  return { key, claim, problems, frontends: withoutDuplicates(frontends), health };
+  return {
+    key,
+    created,
+    problems: problems.length > 0 ? problems : NO_PROBLEMS,
+    frontends: frontends ? withoutDuplicates(frontends) : NO_FRONTENDS,
+    health,
+  };
 }
+
+const NO_PROBLEMS: readonly Problem[] = [];
+const NO_FRONTENDS: readonly Frontend[] = [];
 
 /** Each address and port once: the first that asked for it has it. */
 function withoutDuplicates(frontends: readonly Frontend[]): readonly Frontend[] {
@@ -208,40 +234,16 @@ function withFamily(families: readonly Family[], family: Family): readonly Famil
   return families.includes(family) ? families : [...families, family];
 }
 
+const isGiven = (clusterIp: string): boolean => clusterIp !== '' && clusterIp !== 'None';
+
 function clusterIpsOf(service: Service): readonly string[] {
   const { clusterIPs, clusterIP } = service.spec;
-  if (clusterIPs?.length) return clusterIPs.filter((ip) => ip !== '' && ip !== 'None');
+  if (clusterIPs?.length) return clusterIPs.every(isGiven) ? clusterIPs : clusterIPs.filter(isGiven);
   return clusterIP && clusterIP !== 'None' ? [clusterIP] : [];
 }
 
-const NO_ENDPOINTS: readonly SliceEndpoint[] = [];
-
-/** One list from all slices of a family, without duplicates: of two that say different things the readier one counts. */
-function mergeEndpoints(slices: readonly ParsedSlice[], family: Family, port: string): readonly SliceEndpoint[] {
-  let only = NO_ENDPOINTS;
-  let merged: Map<string, SliceEndpoint> | undefined;
-  const put = (endpoint: SliceEndpoint) => {
-    const id = endpointText(endpoint);
-    const other = merged!.get(id);
-    if (!other || readiness(endpoint) > readiness(other)) merged!.set(id, endpoint);
-  };
-  for (const slice of slices) {
-    const list = slice.family === family ? slice.ports.get(port) : undefined;
-    if (!list || list.length === 0) continue;
-    if (only.length === 0) {
-      only = list;
-      continue;
-    }
-    if (!merged) {
-      merged = new Map();
-      only.forEach(put);
-    }
-    list.forEach(put);
-  }
-  return merged ? [...merged.values()] : only;
-}
-
 interface PortContext {
+  readonly key: string;
   readonly service: Service;
   readonly port: ServicePort;
   readonly protocol: Protocol;
@@ -252,48 +254,56 @@ interface PortContext {
   readonly problems: Problem[];
 }
 
-/** Adds all that one port of a Service is reached by in one family. */
-function addFrontends(context: PortContext, frontends: Frontend[]): void {
-  const { service, port, protocol, family, node } = context;
-  const { type, externalIPs } = service.spec;
-  const affinitySeconds = affinityOf(service);
-  const servicePort = port.name ? `${keyOf(service)}:${port.name}` : keyOf(service);
-  const add = (
-    address: IpAddress,
-    number: number,
-    role: FrontendRole,
-    to: Targets,
-    sourceRanges?: readonly string[],
-  ) => {
-    const { inside, outside, masquerade } = to;
-    frontends.push({
-      family,
-      address,
-      protocol,
-      port: number,
-      role,
-      servicePort,
-      inside,
-      outside,
-      masquerade,
-      affinitySeconds,
-      sourceRanges,
-    });
-  };
+/** All that one port of a Service is reached by in one family. */
+function frontendsOf(context: PortContext): Frontend[] {
+  const { service, port } = context;
   const internal = internalTargets(context);
-  eachAddress(context, 'clusterIPs', clusterIpsOf(service), (address) =>
-    add(address, port.port, 'clusterIP', internal),
+  const own = addressesOf(context, 'clusterIPs', clusterIpsOf(service)).map((address) =>
+    frontendOf(context, { address, port: port.port, role: 'clusterIP' }, internal),
   );
-  if (!context.policies.external) return;
+  return context.policies.external ? [...own, ...externalFrontends(context)] : own;
+}
+
+function externalFrontends(context: PortContext): Frontend[] {
+  const { service, port, family, node } = context;
+  const { type, externalIPs } = service.spec;
   const external = externalTargets(context);
-  eachAddress(context, 'externalIPs', externalIPs ?? [], (address) => add(address, port.port, 'externalIP', external));
+  const frontends = addressesOf(context, 'externalIPs', externalIPs ?? []).map((address) =>
+    frontendOf(context, { address, port: port.port, role: 'externalIP' }, external),
+  );
   if (type === 'LoadBalancer')
-    eachAddress(context, 'loadBalancer.ingress', virtualIngress(service), (address) =>
-      add(address, port.port, 'loadBalancer', external, sourceRangesOf(context, address)),
-    );
-  if (!port.nodePort || (type !== 'NodePort' && type !== 'LoadBalancer')) return;
+    for (const address of addressesOf(context, 'loadBalancer.ingress', virtualIngress(service))) {
+      const sourceRanges = sourceRangesOf(context, address);
+      frontends.push(frontendOf(context, { address, port: port.port, role: 'loadBalancer', sourceRanges }, external));
+    }
+  if (!port.nodePort || (type !== 'NodePort' && type !== 'LoadBalancer')) return frontends;
   for (const address of node.nodePortAddresses)
-    if (familyOfCanonical(address) === family) add(address, port.nodePort, 'nodePort', external);
+    if (familyOfCanonical(address) === family)
+      frontends.push(frontendOf(context, { address, port: port.nodePort, role: 'nodePort' }, external));
+  return frontends;
+}
+
+type Place = Pick<Frontend, 'address' | 'port' | 'role' | 'sourceRanges'>;
+
+function frontendOf(
+  { key, service, port: { name }, protocol, family }: PortContext,
+  place: Place,
+  to: Targets,
+): Frontend {
+  return {
+    family,
+    address: place.address,
+    protocol,
+    port: place.port,
+    role: place.role,
+    service: key,
+    portName: name,
+    inside: to.inside,
+    outside: to.outside,
+    masquerade: to.masquerade,
+    affinitySeconds: affinityOf(service),
+    sourceRanges: place.sourceRanges,
+  };
 }
 
 function affinityOf(service: Service): number | undefined {
@@ -320,22 +330,25 @@ function externalTargets({ pools, policies }: PortContext): Targets {
 }
 
 /** Addresses of the context's family in canonical text; what is no address at all is told once, for its first family. */
-function eachAddress(
-  context: PortContext,
-  field: string,
-  texts: readonly string[],
-  use: (address: IpAddress) => void,
-): void {
+function addressesOf(context: PortContext, field: string, texts: readonly string[]): readonly IpAddress[] {
+  if (texts.length === 1 && isCanonical(texts[0]!, context.family)) return texts as readonly IpAddress[];
+  const addresses: IpAddress[] = [];
   for (const text of texts) {
     const address = canonicalIp(text);
     if (address) {
-      if (familyOfCanonical(address) === context.family) use(address);
+      if (familyOfCanonical(address) === context.family) addresses.push(address);
     } else if (!context.problems.some(({ message }) => message.startsWith(`${field}: `) && message.includes(text))) {
       const { namespace, name } = context.service.metadata;
       const message = `${field}: ${JSON.stringify(text).slice(0, 80)} is not an IP address`;
       context.problems.push({ kind: 'Service', namespace, name, reason: 'InvalidAddress', message });
     }
   }
+  return addresses;
+}
+
+function isCanonical(text: string, family: Family): boolean {
+  const address = canonicalIp(text);
+  return address === text && familyOfCanonical(address) === family;
 }
 
 /** The load balancer's addresses that this node answers for: ipMode Proxy leaves them to the balancer (KEP-1860). */

@@ -18,19 +18,33 @@ export interface SliceEndpoint extends Endpoint {
   readonly nodeHints?: readonly string[] | undefined;
 }
 
+/** What identifies a port in a Service and its slices: the name is empty where a single port has none. */
+export interface PortName {
+  readonly name: string;
+  /** As the API writes it: "TCP". */
+  readonly protocol: string;
+}
+
+/** A port of a slice and who serves it. */
+export interface SlicePort extends PortName {
+  readonly endpoints: readonly SliceEndpoint[];
+}
+
 export interface ParsedSlice {
   /** Undefined for slices of names (addressType FQDN), which no proxy uses. */
   readonly family: Family | undefined;
-  /** By "name/PROTOCOL" of the slice's ports; the name is empty where the Service has a single unnamed port. */
-  readonly ports: ReadonlyMap<string, readonly SliceEndpoint[]>;
+  /** Nearly always one, and a handful at most: looked through one by one. */
+  readonly ports: readonly SlicePort[];
   readonly problem: Problem | undefined;
 }
 
 type SliceItem = EndpointSlice['endpoints'][number];
+type SliceItemPort = NonNullable<EndpointSlice['ports']>[number];
 /** Hints by node came after the 1.30 types (KEP-3015). */
 type Hints = { forZones?: { name: string }[]; forNodes?: { name: string }[] };
 
-const NO_PORTS: ParsedSlice['ports'] = new Map();
+const NO_PORTS: ParsedSlice['ports'] = [];
+const NO_ENDPOINTS: readonly SliceEndpoint[] = [];
 
 const cache = new WeakMap<EndpointSlice, { readonly nodeName: string; readonly parsed: ParsedSlice }>();
 
@@ -39,7 +53,7 @@ const cache = new WeakMap<EndpointSlice, { readonly nodeName: string; readonly p
  * remembered with it where there are several: one of a thousand changes then costs one. A lone slice is read anew each time.
  */
 export function parseSlices(slices: readonly EndpointSlice[], nodeName: string): readonly ParsedSlice[] {
-  if (slices.length < 2) return slices.map((slice) => readSlice(slice, nodeName));
+  if (slices.length === 1) return [readSlice(slices[0]!, nodeName)];
   return slices.map((slice) => {
     const known = cache.get(slice);
     if (known?.nodeName === nodeName) return known.parsed;
@@ -49,78 +63,151 @@ export function parseSlices(slices: readonly EndpointSlice[], nodeName: string):
   });
 }
 
+/** One list from all slices of a family, without duplicates: of two that say different things the readier one counts. */
+export function mergeEndpoints(
+  slices: readonly ParsedSlice[],
+  family: Family,
+  port: PortName,
+): readonly SliceEndpoint[] {
+  let only = NO_ENDPOINTS;
+  let merged: Map<string, SliceEndpoint> | undefined;
+  for (const slice of slices) {
+    const list = slice.family === family ? endpointsAt(slice, port) : NO_ENDPOINTS;
+    if (list.length === 0) continue;
+    if (only.length === 0) {
+      only = list;
+      continue;
+    }
+    merged ??= putReadiest(new Map(), only);
+    putReadiest(merged, list);
+  }
+  return merged ? [...merged.values()] : only;
+}
+
+function putReadiest(merged: Map<string, SliceEndpoint>, list: readonly SliceEndpoint[]): Map<string, SliceEndpoint> {
+  for (const endpoint of list) {
+    const id = endpointText(endpoint);
+    const other = merged.get(id);
+    if (!other || readiness(endpoint) > readiness(other)) merged.set(id, endpoint);
+  }
+  return merged;
+}
+
+/** The endpoints of a port of a slice. */
+function endpointsAt({ ports }: ParsedSlice, { name, protocol }: PortName): readonly SliceEndpoint[] {
+  for (const port of ports) if (port.name === name && port.protocol === protocol) return port.endpoints;
+  return NO_ENDPOINTS;
+}
+
 function readSlice(slice: EndpointSlice, nodeName: string): ParsedSlice {
   const family = slice.addressType === 'IPv4' ? 4 : slice.addressType === 'IPv6' ? 6 : undefined;
   if (!family) return { family, ports: NO_PORTS, problem: undefined };
   const complaints = new Complaints();
-  const hosts = readHosts(slice, family, nodeName, complaints);
-  const ports = new Map<string, readonly SliceEndpoint[]>();
-  for (const { name, protocol, port } of slice.ports ?? []) {
-    if (port === undefined || port === null || !Number.isInteger(port) || port < 1 || port > 65535) {
-      complaints.add(`port ${JSON.stringify(name ?? '')} without a number from 1 to 65535`);
-      continue;
-    }
-    const id = `${name ?? ''}/${protocol ?? 'TCP'}`;
-    const endpoints = hosts.map((host) => endpointAt(host, port));
-    const known = ports.get(id);
-    ports.set(id, known ? [...known, ...endpoints] : endpoints);
+  const numbers = numberedPorts(slice, complaints);
+  const first = readEndpoints(slice, family, { nodeName, port: numbers[0]?.port ?? 0 }, complaints);
+  const ports = numbers.map(({ name, protocol, port }, i): SlicePort => {
+    const endpoints = i === 0 ? first : first.map((endpoint) => atPort(endpoint, port));
+    return { name: name ?? '', protocol: protocol ?? 'TCP', endpoints };
+  });
+  return { family, ports: withoutRepeats(ports), problem: complaints.problem(slice) };
+}
+
+type NumberedPort = SliceItemPort & { readonly port: number };
+
+/** The ports that can be used: nearly always all of them. */
+function numberedPorts({ ports }: EndpointSlice, complaints: Complaints): readonly NumberedPort[] {
+  const usable = (port: SliceItemPort) => hasNumber(port, complaints);
+  if (ports?.length === 1) return usable(ports[0]!) ? (ports as readonly NumberedPort[]) : [];
+  return (ports ?? []).filter(usable) as readonly NumberedPort[];
+}
+
+function hasNumber({ name, port }: SliceItemPort, complaints: Complaints): boolean {
+  if (port !== undefined && port !== null && Number.isInteger(port) && port >= 1 && port <= 65535) return true;
+  complaints.add(`port ${JSON.stringify(name ?? '')} without a number from 1 to 65535`);
+  return false;
+}
+
+/** What a slice says twice of one port counts together. */
+function withoutRepeats(ports: readonly SlicePort[]): readonly SlicePort[] {
+  if (ports.length < 2) return ports;
+  const kept: SlicePort[] = [];
+  for (const port of ports) {
+    const place = kept.findIndex(({ name, protocol }) => name === port.name && protocol === port.protocol);
+    if (place < 0) kept.push(port);
+    else kept[place] = { ...port, endpoints: [...kept[place]!.endpoints, ...port.endpoints] };
   }
-  return { family, ports, problem: complaints.problem(slice) };
+  return kept;
 }
 
-type Host = Omit<SliceEndpoint, 'port' | 'text'>;
-
-/** Written out, because there may be a hundred thousand: a spread takes three times as long. */
-function endpointAt(host: Host, port: number): SliceEndpoint {
-  const { address, local, ready, serving, terminating, unplaced, zoneHints, nodeHints } = host;
-  const text = endpointText({ address, port });
-  if (unplaced || zoneHints || nodeHints) return { ...host, port, text };
-  return { address, port, local, ready, serving, terminating, text };
+/** The same endpoint at another port. */
+function atPort(endpoint: SliceEndpoint, port: number): SliceEndpoint {
+  return { ...endpoint, port, text: endpointText({ address: endpoint.address, port }) };
 }
 
-function readHosts(slice: EndpointSlice, family: Family, nodeName: string, complaints: Complaints): readonly Host[] {
-  const hosts: Host[] = [];
+/** Where a slice is read: the node, and the port that its endpoints get. */
+interface Reading {
+  readonly nodeName: string;
+  readonly port: number;
+}
+
+/** The endpoints of a slice, each address once. */
+function readEndpoints(
+  slice: EndpointSlice,
+  family: Family,
+  reading: Reading,
+  complaints: Complaints,
+): readonly SliceEndpoint[] {
+  const items = slice.endpoints ?? [];
+  const read: SliceEndpoint[] = [];
   let places: Map<IpAddress, number> | undefined;
-  for (const item of slice.endpoints ?? []) {
+  for (const item of items) {
     const text = item.addresses?.[0];
     const address = usableAddress(text, family);
     if (!address.ok) {
       complaints.add(address.reason, text);
       continue;
     }
-    const host = readHost(item, address.value, nodeName);
-    const place = places ? places.get(host.address) : hosts.findIndex((known) => known.address === host.address);
-    if (place === undefined || place === -1) {
-      hosts.push(host);
-      if (hosts.length > FEW) places ??= new Map(hosts.map((each, i) => [each.address, i]));
-      places?.set(host.address, hosts.length - 1);
+    const endpoint = readEndpoint(item, address.value, reading);
+    const place = places ? places.get(endpoint.address) : placeOf(endpoint.address, read);
+    if (place === undefined) {
+      read.push(endpoint);
+      if (read.length > FEW) places ??= new Map(read.map((each, i) => [each.address, i]));
+      places?.set(endpoint.address, read.length - 1);
       continue;
     }
     complaints.add('duplicate', text);
-    if (readiness(host) > readiness(hosts[place]!)) hosts[place] = host;
+    if (readiness(endpoint) > readiness(read[place]!)) read[place] = endpoint;
   }
-  return hosts;
+  return read.slice();
+}
+
+function placeOf(address: IpAddress, among: readonly SliceEndpoint[]): number | undefined {
+  for (let i = 0; i < among.length; i++) if (among[i]!.address === address) return i;
+  return undefined;
 }
 
 /** So many are looked through one by one: most slices have a handful of endpoints, and a map takes more than they do. */
 const FEW = 8;
 
 /** Of two endpoints with one address the readier one counts; of equal ones, the one that is known to be here. */
-export function readiness(host: Omit<SliceEndpoint, 'address' | 'port'>): number {
-  const isDraining = host.serving && host.terminating;
-  return (host.ready ? 4 : isDraining ? 2 : 0) + (host.local ? 1 : 0);
+export function readiness(endpoint: SliceEndpoint): number {
+  const isDraining = endpoint.serving && endpoint.terminating;
+  return (endpoint.ready ? 4 : isDraining ? 2 : 0) + (endpoint.local ? 1 : 0);
 }
 
-function readHost(item: SliceItem, address: IpAddress, nodeName: string): Host {
+/** Written out, because there may be a hundred thousand: a spread takes three times as long. */
+function readEndpoint(item: SliceItem, address: IpAddress, { nodeName, port }: Reading): SliceEndpoint {
   const ready = item.conditions?.ready ?? true;
+  const serving = item.conditions?.serving ?? ready;
+  const terminating = item.conditions?.terminating ?? false;
+  const local = item.nodeName === nodeName;
+  const text = endpointText({ address, port });
+  const endpoint: SliceEndpoint = { address, port, local, ready, serving, terminating, text };
+  if (item.nodeName && !item.hints) return endpoint;
   const { forZones, forNodes } = (item.hints ?? {}) as Hints;
   return {
-    address,
-    local: item.nodeName === nodeName,
+    ...endpoint,
     ...(item.nodeName ? {} : { unplaced: true as const }),
-    ready,
-    serving: item.conditions?.serving ?? ready,
-    terminating: item.conditions?.terminating ?? false,
     ...(forZones?.length ? { zoneHints: forZones.map(({ name }) => name) } : {}),
     ...(forNodes?.length ? { nodeHints: forNodes.map(({ name }) => name) } : {}),
   };
@@ -128,16 +215,17 @@ function readHost(item: SliceItem, address: IpAddress, nodeName: string): Host {
 
 /** Counts what is wrong in a slice, so that ten thousand wrong endpoints make one short message. */
 class Complaints {
-  readonly #counts = new Map<string, { count: number; example: string | undefined }>();
+  #counts: Map<string, { count: number; example: string | undefined }> | undefined;
 
   add(reason: string, example?: string): void {
+    this.#counts ??= new Map();
     const known = this.#counts.get(reason);
     if (known) known.count++;
     else this.#counts.set(reason, { count: 1, example });
   }
 
   problem(slice: EndpointSlice): Problem | undefined {
-    if (this.#counts.size === 0) return undefined;
+    if (!this.#counts) return undefined;
     const { namespace, name } = slice.metadata;
     const parts = [...this.#counts].map(([reason, { count, example }]) => {
       const shown = example === undefined ? '' : ` (as ${JSON.stringify(example).slice(0, 60)})`;

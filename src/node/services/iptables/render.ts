@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { cidrContains, type Family } from '../../../base/ip.ts';
-import { type Endpoint, endpointText, type Frontend, frontendKey, type Target } from '../model.ts';
+import { type Endpoint, endpointText, type Frontend, frontendKey, servicePortOf, type Target } from '../model.ts';
 import type { ClusterAddresses } from '../rules.ts';
 import {
   FIREWALL_CHAIN,
@@ -34,7 +34,7 @@ export interface RenderedGroup {
 
 /** The group that a frontend belongs to, without its family. */
 export function groupOf(frontend: Frontend): string {
-  return `${frontend.servicePort ?? frontendKey(frontend)} ${frontend.protocol}`;
+  return `${servicePortOf(frontend) ?? frontendKey(frontend)} ${frontend.protocol}`;
 }
 
 /** Sorts rules about addresses behind those of frontends, and the refusal of whole ranges behind them. */
@@ -187,7 +187,8 @@ class GroupRenderer implements RenderedGroup {
   }
 
   #list(table: GroupTable, chain: string, frontend: Frontend, verdict: string): void {
-    const comment = frontend.servicePort ? `-m comment --comment ${frontend.servicePort} ` : '';
+    const servicePort = servicePortOf(frontend);
+    const comment = servicePort ? `-m comment --comment ${servicePort} ` : '';
     const rule = `${destination(frontend)} ${comment}${verdict}`;
     this.rules.push({ table, chain, key: frontendKey(frontend), rule });
   }

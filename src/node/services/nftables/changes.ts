@@ -88,12 +88,12 @@ function changeSlots(
   for (let slot = 0; slot < after.length; slot++) {
     const value = after[slot]!;
     if (before[slot] === value) continue;
-    const element = `${key} . ${firstSlot + slot}`;
-    const isThere = slot < before.length || table.leftovers.take(map, element);
-    if (isThere) changes.delete(map, element);
-    changes.add(map, element, value);
+    const number = firstSlot + slot;
+    const isThere = slot < before.length || table.leftovers.take(map, key, number);
+    if (isThere) changes.delete(map, `${key} . ${number}`);
+    changes.addNumbered(map, key, number, value);
   }
-  for (let slot = after.length; slot < before.length; slot++) table.leftovers.add(map, `${key} . ${firstSlot + slot}`);
+  for (let slot = after.length; slot < before.length; slot++) table.leftovers.add(map, key, firstSlot + slot);
 }
 
 /** Affinity: count, slot -> id, id -> endpoint. An id goes at once: whoever was stuck to it picks anew. */
@@ -112,7 +112,7 @@ function changeSticky(
   for (const [text, id] of idsBefore)
     if (idsAfter.get(text) !== id) changes.delete('affinity-endpoints', `${key} . ${id}`);
   for (const [text, id] of idsAfter)
-    if (idsBefore.get(text) !== id) changes.add('affinity-endpoints', `${key} . ${id}`, text);
+    if (idsBefore.get(text) !== id) changes.addNumbered('affinity-endpoints', key, id, text);
   const slots = (texts: readonly EndpointText[], ids: ReadonlyMap<string, number>) =>
     texts.map((text) => ids.get(text)!);
   const firstSlot = pool === 'inside' ? 0 : LOCAL_SLOT;
@@ -143,11 +143,20 @@ function changeShared(
 ): void {
   const old = hairpinElements(before);
   const next = hairpinElements(after);
-  for (const key of next) if (!old.has(key)) table.share('hairpin', key, changes);
-  for (const key of old) if (!next.has(key)) table.unshare('hairpin', key, changes);
+  if (old.size > 0 || next.size > 0) changeHairpin(old, next, table, changes);
   if (before?.frontend.role === after?.frontend.role) return;
   if (isStray(after?.frontend, table)) table.share('service-addresses', after!.frontend.address, changes);
   if (isStray(before?.frontend, table)) table.unshare('service-addresses', before!.frontend.address, changes);
+}
+
+function changeHairpin(
+  old: ReadonlySet<string>,
+  next: ReadonlySet<string>,
+  table: TableState,
+  changes: ElementChanges,
+): void {
+  for (const key of next) if (!old.has(key)) table.share('hairpin', key, changes);
+  for (const key of old) if (!next.has(key)) table.unshare('hairpin', key, changes);
 }
 
 function isStray(frontend: Frontend | undefined, table: TableState): boolean {

@@ -1,6 +1,6 @@
 /** What one transaction changes in one table, and what a table holds beside the frontends themselves. */
-import { type Cidr, cidrContains, type Family, type IpAddress } from '../../../base/ip.ts';
-import type { ElementChange } from '../../../linux/set-elements.ts';
+import { blockTest, type Cidr, type Family, type IpAddress } from '../../../base/ip.ts';
+import { type ElementChange, ElementColumns, textsOf } from '../../../linux/set-elements.ts';
 import { chainOfCode, type DemandedChain, DISPATCH_ELEMENTS, renderChain } from './chains.ts';
 import { DISPATCH_MAPS, type DispatchMap, ELEMENT_MAPS, type ElementMap, layoutOf, tableOf } from './schema.ts';
 
@@ -8,7 +8,7 @@ import { DISPATCH_MAPS, type DispatchMap, ELEMENT_MAPS, type ElementMap, layoutO
 export class ElementChanges {
   readonly family: Family;
   readonly #deletes = new Map<ElementMap, string[]>();
-  readonly #adds = new Map<ElementMap, string[]>();
+  readonly #adds = new Map<ElementMap, ElementColumns>();
   readonly #chains: DemandedChain[] = [];
   #size = 0;
 
@@ -27,12 +27,28 @@ export class ElementChanges {
 
   delete(map: ElementMap, key: string): void {
     this.#size++;
-    push(this.#deletes, map, key);
+    const keys = this.#deletes.get(map);
+    if (keys) keys.push(key);
+    else this.#deletes.set(map, [key]);
   }
 
   add(map: ElementMap, key: string, value?: string | number): void {
+    this.#columns(map).push(key, undefined, value);
+  }
+
+  /** Adds an element whose key is that of a frontend and a number: a slot or an id. */
+  addNumbered(map: ElementMap, key: string, number: number, value: string | number): void {
+    this.#columns(map).push(key, number, value);
+  }
+
+  #columns(map: ElementMap): ElementColumns {
     this.#size++;
-    push(this.#adds, map, value === undefined ? key : `${key} : ${value}`);
+    let columns = this.#adds.get(map);
+    if (!columns) {
+      columns = new ElementColumns();
+      this.#adds.set(map, columns);
+    }
+    return columns;
   }
 
   demand(chain: DemandedChain): void {
@@ -41,7 +57,7 @@ export class ElementChanges {
 
   /** The elements to be added, sorted, by map. */
   additions(): ReadonlyMap<ElementMap, readonly string[]> {
-    return new Map([...this.#adds].map(([map, elements]) => [map, elements.toSorted()]));
+    return new Map([...this.#adds].map(([map, elements]) => [map, elements.texts().toSorted()]));
   }
 
   /** nft commands that make the chains which the elements lead to. Nothing leads there before the elements do. */
@@ -84,7 +100,7 @@ export class ElementChanges {
       `${op} element ${tableOf(this.family)} ${map} { ${elements.toSorted().join(', ')} }\n`;
     const dispatch = this.#dispatch().map(([map, elements]) => command('add', map, elements));
     const changes = this.elements().flatMap(({ op, set, elements }) =>
-      elements === 'all' || set.value === 'verdict' ? [] : [command(op, set.name, elements)],
+      elements === 'all' || set.value === 'verdict' ? [] : [command(op, set.name, textsOf(elements))],
     );
     return [this.renderChains('sorted'), ...dispatch, ...changes].join('');
   }
@@ -96,12 +112,6 @@ export class ElementChanges {
       return elements.length > 0 ? [[map, elements] as const] : [];
     });
   }
-}
-
-function push(lists: Map<ElementMap, string[]>, map: ElementMap, text: string): void {
-  const list = lists.get(map);
-  if (list) list.push(text);
-  else lists.set(map, [text]);
 }
 
 /** Deletions that wait for the second transaction: keys by map. */
@@ -121,13 +131,15 @@ export class Leftovers {
     this.#next = new Map();
   }
 
-  add(map: ElementMap, key: string): void {
-    put(this.#next, map, key);
+  /** The slot of a frontend, by its key, is not counted any more. */
+  add(map: ElementMap, key: string, slot: number): void {
+    put(this.#next, map, `${key} . ${slot}`);
   }
 
   /** Takes one back: true if it was waiting, which means that the element is still in the kernel. */
-  take(map: ElementMap, key: string): boolean {
-    return this.#due.get(map)?.delete(key) ?? false;
+  take(map: ElementMap, key: string, slot: number): boolean {
+    const due = this.#due.get(map);
+    return due !== undefined && due.size > 0 && due.delete(`${key} . ${slot}`);
   }
 
   /** The transaction is complete: deletes in it what is still due. */
@@ -153,19 +165,19 @@ function count(lists: ReadonlyMap<ElementMap, ReadonlySet<string>>): number {
 export class TableState {
   readonly family: Family;
   readonly leftovers = new Leftovers();
-  readonly #serviceCidrs: readonly Cidr[];
+  readonly #serviceBlocks: readonly ((address: IpAddress) => boolean)[];
   readonly #chains = new Set<string>();
   readonly #codes = new Set<number>();
   readonly #shared = new Map<string, number>();
 
   constructor(family: Family, serviceCidrs: readonly Cidr[]) {
     this.family = family;
-    this.#serviceCidrs = serviceCidrs.filter((cidr) => cidr.family === family);
+    this.#serviceBlocks = serviceCidrs.filter((cidr) => cidr.family === family).map(blockTest);
   }
 
   /** Whether the address is in one of the CIDRs that the table treats as ClusterIPs. */
   hasServiceAddress(address: IpAddress): boolean {
-    return this.#serviceCidrs.some((cidr) => cidrContains(cidr, address));
+    return this.#serviceBlocks.some((holds) => holds(address));
   }
 
   /** Asks for a chain, unless the table has it. */

@@ -7,7 +7,7 @@
 import { ERRNO, KernelError } from '../../../linux/errors.ts';
 import { MessageWriter } from '../../../linux/netlink/writer.ts';
 import { encodeTransaction } from '../../../linux/nftables/elements.ts';
-import type { ElementChange, SetLayout } from '../../../linux/set-elements.ts';
+import { type ElementChange, type SetLayout, textsOf } from '../../../linux/set-elements.ts';
 
 type Elements = Map<string, string | undefined>;
 interface Table {
@@ -176,5 +176,5 @@ function typeText({ key, value }: SetLayout): string {
 function commandText({ op, set, elements }: ElementChange): string {
   const place = `${tableText(set)} ${set.name}`;
   if (elements === 'all') return `flush ${set.value ? 'map' : 'set'} ${place}\n`;
-  return elements.length === 0 ? '' : `${op} element ${place} { ${elements.join(', ')} }\n`;
+  return elements.length === 0 ? '' : `${op} element ${place} { ${textsOf(elements).join(', ')} }\n`;
 }

@@ -20,7 +20,8 @@ export const NO_ENDPOINTS: readonly EndpointText[] = [];
 
 function textsOf(target: Target | undefined): readonly EndpointText[] {
   if (target?.kind !== 'endpoints') return NO_ENDPOINTS;
-  return target.endpoints.slice(0, MAX_ENDPOINTS).map(endpointText);
+  const { endpoints } = target;
+  return (endpoints.length > MAX_ENDPOINTS ? endpoints.slice(0, MAX_ENDPOINTS) : endpoints).map(endpointText);
 }
 
 /** Places a frontend, as close as possible to where it was. */

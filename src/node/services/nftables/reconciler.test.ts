@@ -240,7 +240,7 @@ describe('services reconciler', () => {
     const rules = reconcilerOn(nft);
     const model = (n: number): ServiceModel => ({
       key: `default/s${n}`,
-      claim: `0 ${n}`,
+      created: String(n),
       problems: [],
       frontends: [
         {

@@ -53,7 +53,7 @@ export class ServicesReconciler implements ServiceRules {
     this.#addresses = options.addresses;
     this.#models = new AppliedModels(options, {
       load: () => this.#load(),
-      change: (dirty) => this.#applyFrontends(dirty),
+      change: (dirty) => this.#applyFrontends([...dirty]),
     });
   }
 
@@ -103,9 +103,9 @@ export class ServicesReconciler implements ServiceRules {
     return this.#models.apply(models);
   }
 
-  async #applyFrontends(dirty: ReadonlySet<string>): Promise<void> {
-    if (dirty.size <= CHUNK_FRONTENDS) await this.#applyChunk(dirty);
-    else await this.#applyInChunks([...dirty]);
+  async #applyFrontends(ids: readonly string[]): Promise<void> {
+    if (ids.length <= CHUNK_FRONTENDS) await this.#applyChunk(ids);
+    else await this.#applyInChunks(ids);
     this.#options.flows?.clear();
   }
 
@@ -131,7 +131,7 @@ export class ServicesReconciler implements ServiceRules {
    * The elements are one transaction. Where they need chains that are not there yet, these come before them in one of their
    * own: it adds chains to which nothing leads.
    */
-  async #applyChunk(ids: Iterable<string>): Promise<void> {
+  async #applyChunk(ids: readonly string[]): Promise<void> {
     const changes = new Map(this.#families.map((family) => [family, new ElementChanges(family)]));
     for (const table of this.#tables.values()) table.leftovers.begin();
     for (const id of ids) this.#changeOne(id, changes);
@@ -164,7 +164,7 @@ export class ServicesReconciler implements ServiceRules {
     this.#tables = ruleset.tables;
     this.#placements = ruleset.placements;
     if (!isTakeover || !(await this.#takeOver(ruleset))) await this.#run(ruleset.replace());
-    if (!isTakeover) await this.#applyFrontends(new Set(ids));
+    if (!isTakeover) await this.#applyFrontends(ids);
     this.#options.flows?.clearAll(this.#placements);
   }
 
