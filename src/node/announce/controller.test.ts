@@ -123,6 +123,16 @@ async function lab() {
   };
 }
 
+/** Runs the body, and ends the nodes however it ends. */
+async function inLab(body: (at: Awaited<ReturnType<typeof lab>>) => Promise<void>): Promise<void> {
+  const at = await lab();
+  try {
+    await body(at);
+  } finally {
+    at.end();
+  }
+}
+
 async function withService(lab: { client: FakeClient }, policy: 'Cluster' | 'Local' = 'Cluster') {
   await lab.client.create('Service', {
     metadata: { name: 'web', namespace: 'default' },
@@ -131,9 +141,8 @@ async function withService(lab: { client: FakeClient }, policy: 'Cluster' | 'Loc
   });
 }
 
-test('nothing is open without addresses; with one, exactly one node answers, at once', async () => {
-  const at = await lab();
-  try {
+test('nothing is open without addresses; with one, exactly one node answers, at once', () =>
+  inLab(async (at) => {
     await at.settle();
     assert.equal(at.wire.ends.size, 0);
     await withService(at);
@@ -144,14 +153,10 @@ test('nothing is open without addresses; with one, exactly one node answers, at 
     await at.client.delete('Service', { namespace: 'default', name: 'web' });
     await at.settle(BEAT_MS);
     assert.equal(at.wire.ends.size, 0);
-  } finally {
-    at.end();
-  }
-});
+  }));
 
-test('a node that is cut off is replaced after its silence, and comes back without two answering for long', async () => {
-  const at = await lab();
-  try {
+test('a node that is cut off is replaced after its silence, and comes back without two answering for long', () =>
+  inLab(async (at) => {
     await withService(at);
     await at.settle();
     const [first] = at.wire.ask();
@@ -166,14 +171,10 @@ test('a node that is cut off is replaced after its silence, and comes back witho
     assert.deepEqual(at.wire.ask(), [first]);
     await at.settle(2000);
     assert.deepEqual(at.wire.announcements.slice(before).at(-1), `${ADDRESS} ${first}`, 'the last word is the owner’s');
-  } finally {
-    at.end();
-  }
-});
+  }));
 
-test('an agent that ends says so: another one answers at once, that the address is where it was', async () => {
-  const at = await lab();
-  try {
+test('an agent that ends says so: another one answers at once, that the address is where it was', () =>
+  inLab(async (at) => {
     await withService(at);
     await at.settle();
     const [first] = at.wire.ask();
@@ -192,14 +193,10 @@ test('an agent that ends says so: another one answers at once, that the address 
     const second = at.wire.ask();
     assert.equal(second.length, 1, 'it has been away for too long');
     assert.notEqual(second[0], first);
-  } finally {
-    at.end();
-  }
-});
+  }));
 
-test('an agent that ends with its node is replaced when the node’s kernel does not answer', async () => {
-  const at = await lab();
-  try {
+test('an agent that ends with its node is replaced when the node’s kernel does not answer', () =>
+  inLab(async (at) => {
     await withService(at);
     await at.settle();
     const [first] = at.wire.ask();
@@ -209,14 +206,10 @@ test('an agent that ends with its node is replaced when the node’s kernel does
     const second = at.wire.ask();
     assert.equal(second.length, 1);
     assert.notEqual(second[0], first);
-  } finally {
-    at.end();
-  }
-});
+  }));
 
-test('an agent that stands still while its kernel answers keeps its addresses; others speak for it', async () => {
-  const at = await lab();
-  try {
+test('an agent that stands still while its kernel answers keeps its addresses; others speak for it', () =>
+  inLab(async (at) => {
     await withService(at);
     await at.settle();
     const [first] = at.wire.ask();
@@ -237,14 +230,10 @@ test('an agent that stands still while its kernel answers keeps its addresses; o
     assert.deepEqual(at.wire.ask(), [first]);
     const stoodIn = [...at.controllers.values()].map(({ metrics }) => metrics.vouched);
     assert.deepEqual(stoodIn.toSorted(), [0, 0, 2]);
-  } finally {
-    at.end();
-  }
-});
+  }));
 
-test('a process that slept answers nothing before it has beaten again', async () => {
-  const at = await lab();
-  try {
+test('a process that slept answers nothing before it has beaten again', () =>
+  inLab(async (at) => {
     await withService(at);
     await at.settle();
     assert.equal(at.wire.ask().length, 1);
@@ -253,14 +242,10 @@ test('a process that slept answers nothing before it has beaten again', async ()
     at.clock.now = () => now.call(at.clock) + 5000;
     assert.deepEqual(at.wire.ask(), []);
     at.clock.now = now;
-  } finally {
-    at.end();
-  }
-});
+  }));
 
-test('after everything stood still, whoever is heard first makes nobody take an address over', async () => {
-  const at = await lab();
-  try {
+test('after everything stood still, whoever is heard first makes nobody take an address over', () =>
+  inLab(async (at) => {
     await withService(at);
     await at.settle();
     const [first] = at.wire.ask();
@@ -280,20 +265,16 @@ test('after everything stood still, whoever is heard first makes nobody take an 
     await at.settle(BEAT_MS);
     assert.deepEqual(at.wire.announcements.slice(announced), [], 'nobody took it');
     assert.deepEqual(at.wire.ask(), [first]);
-  } finally {
-    at.end();
-  }
-});
+  }));
 
-test('policy Local: the node with the endpoint answers, and moves with it; none without', async () => {
-  const at = await lab();
-  const slice = (nodeName: string) => ({
-    metadata: { name: 'web-1', namespace: 'default', labels: { 'kubernetes.io/service-name': 'web' } },
-    addressType: 'IPv4',
-    endpoints: [{ addresses: ['10.244.0.5'], nodeName, conditions: { ready: true } }],
-    ports: [],
-  });
-  try {
+test('policy Local: the node with the endpoint answers, and moves with it; none without', () =>
+  inLab(async (at) => {
+    const slice = (nodeName: string) => ({
+      metadata: { name: 'web-1', namespace: 'default', labels: { 'kubernetes.io/service-name': 'web' } },
+      addressType: 'IPv4',
+      endpoints: [{ addresses: ['10.244.0.5'], nodeName, conditions: { ready: true } }],
+      ports: [],
+    });
     await withService(at, 'Local');
     await at.settle();
     assert.deepEqual(at.wire.ask(), []);
@@ -305,7 +286,4 @@ test('policy Local: the node with the endpoint answers, and moves with it; none 
     }
     await at.settle(BEAT_MS);
     assert.deepEqual(at.wire.ask(), []);
-  } finally {
-    at.end();
-  }
-});
+  }));
