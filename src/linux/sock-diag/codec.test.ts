@@ -5,16 +5,16 @@ import { decodeMessages } from '../netlink/reader.ts';
 import { MessageWriter } from '../netlink/writer.ts';
 import { decodeTcpSocket, encodeDumpTcpSockets } from './codec.ts';
 
-const SOCK_DIAG_BY_FAMILY = 20;
+const TCPDIAG_GETSOCK = 18;
 
-test('a dump asks for TCP sockets of a family with their streams, in all states but TIME_WAIT and CLOSE', () => {
+test('a dump asks for TCP sockets with their streams, in all states but TIME_WAIT and CLOSE', () => {
   const writer = new MessageWriter();
-  encodeDumpTcpSockets(writer, 6);
+  encodeDumpTcpSockets(writer);
   const [message] = decodeMessages(writer.finish(1));
-  assert.equal(message!.type, SOCK_DIAG_BY_FAMILY);
-  assert.equal(message!.payload.length, 56, 'sizeof(struct inet_diag_req_v2)');
-  assert.deepEqual([...message!.payload.subarray(0, 4)], [10, 6, 2, 0]);
-  assert.equal(message!.payload.readUInt32LE(4), 0xffe & ~(1 << 6) & ~(1 << 7));
+  assert.equal(message!.type, TCPDIAG_GETSOCK);
+  assert.equal(message!.payload.length, 60, 'sizeof(struct inet_diag_req)');
+  assert.deepEqual([...message!.payload.subarray(0, 4)], [0, 0, 0, 2]);
+  assert.equal(message!.payload.readUInt32LE(52), 0xffe & ~(1 << 6) & ~(1 << 7));
 });
 
 test('a socket is decoded, with its stream where the kernel tells it', () => {
@@ -31,7 +31,7 @@ test('a socket is decoded, with its stream where the kernel tells it', () => {
   info.writeUInt32LE(6, 52);
   info.writeBigUInt64LE(7n, 128);
   info.writeBigUInt64LE(8n, 200);
-  const message = { type: SOCK_DIAG_BY_FAMILY, flags: 0, sequence: 1, payload };
+  const message = { type: TCPDIAG_GETSOCK, flags: 0, sequence: 1, payload };
   const socket = { state: 'CLOSE_WAIT', localPort: 80, remotePort: 40_000, receiveQueue: 3, sendQueue: 4 };
   const stream = { sinceSent: 5, sinceReceived: 6, bytesReceived: 7, bytesSent: 8 };
   assert.deepEqual(decodeTcpSocket(message), { ...socket, stream });
@@ -41,7 +41,7 @@ test('a socket is decoded, with its stream where the kernel tells it', () => {
 test('no bytes make the decoder throw', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 400 }), (bytes) => {
-      decodeTcpSocket({ type: SOCK_DIAG_BY_FAMILY, flags: 0, sequence: 1, payload: Buffer.from(bytes) });
+      decodeTcpSocket({ type: TCPDIAG_GETSOCK, flags: 0, sequence: 1, payload: Buffer.from(bytes) });
     }),
   );
 });

@@ -1,11 +1,10 @@
 /** TCP sockets: sock_diag messages (linux/sock_diag.h, linux/inet_diag.h, linux/tcp.h) to and from objects. Pure. */
-import type { Family } from '../../base/ip.ts';
 import { Attributes, type NetlinkMessage } from '../netlink/reader.ts';
 import { type MessageWriter, NLM_F_DUMP } from '../netlink/writer.ts';
-import { afOf } from '../rtnetlink/protocol.ts';
 
-const SOCK_DIAG_BY_FAMILY = 20;
-const IPPROTO_TCP = 6;
+/** The request from before SOCK_DIAG_BY_FAMILY: it alone gives both families in one walk over the kernel's table. */
+const TCPDIAG_GETSOCK = 18;
+const AF_UNSPEC = 0;
 const INET_DIAG_INFO = 2;
 /** sizeof(struct inet_diag_sockid), sizeof(struct inet_diag_msg). */
 const SOCKET_ID_SIZE = 48;
@@ -62,22 +61,18 @@ export interface TcpStream {
   readonly bytesReceived: number;
 }
 
-/** Asks for the namespace's sockets of a family, in every state but TIME_WAIT and CLOSE. */
-export function encodeDumpTcpSockets(writer: MessageWriter, family: Family): void {
+/** Asks for the namespace's sockets of both families, in every state but TIME_WAIT and CLOSE (struct inet_diag_req). */
+export function encodeDumpTcpSockets(writer: MessageWriter): void {
   let states = 0;
   for (const [i, state] of STATES.entries()) if (state !== 'TIME_WAIT' && state !== 'CLOSE') states |= 1 << (i + 1);
-  writer.message(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
-  writer
-    .u8(afOf(family))
-    .u8(IPPROTO_TCP)
-    .u8(1 << (INET_DIAG_INFO - 1))
-    .u8(0);
-  writer.u32(states).bytes(Buffer.alloc(SOCKET_ID_SIZE));
+  writer.message(TCPDIAG_GETSOCK, NLM_F_DUMP);
+  const extensions = 1 << (INET_DIAG_INFO - 1);
+  writer.u8(AF_UNSPEC).u8(0).u8(0).u8(extensions).bytes(Buffer.alloc(SOCKET_ID_SIZE)).u32(states).u32(0);
 }
 
 /** Undefined for what is no socket in a state that is known. */
 export function decodeTcpSocket({ type, payload }: NetlinkMessage): TcpSocket | undefined {
-  if (type !== SOCK_DIAG_BY_FAMILY || payload.length < MESSAGE_SIZE) return undefined;
+  if (type !== TCPDIAG_GETSOCK || payload.length < MESSAGE_SIZE) return undefined;
   const state = STATES[payload.readUInt8(STATE) - 1];
   if (!state) return undefined;
   const info = new Attributes(payload, MESSAGE_SIZE).bytes(INET_DIAG_INFO);

@@ -42,12 +42,17 @@ const STARVED_MS = 100;
 const SILENT_NODES_MS = 500;
 /**
  * So many looks in a row must find the pod quiet: time for what was on its way when the last node let go, and for answers
- * that come in parts. Counted, not timed: a machine that stands still for a moment takes nothing from it.
+ * that come in parts. A look costs the kernel a walk over all of the machine's sockets, about 3 ms.
  */
-const QUIET_LOOKS = 6;
-const QUIET_LOOK_MS = 20;
-/** A pod that is never quiet is looked at so often. */
-const MOST_LOOKS = 100;
+const QUIET_LOOKS = 3;
+const QUIET_LOOK_MS = 50;
+/** Looks at a pod with very many connections come more slowly: they may take this part of a processor. */
+const LOOKS_SHARE = 0.2;
+/**
+ * Longest wait for a pod that is never quiet, in milliseconds. It is the sum of the pauses, and not a time: a machine that
+ * stands still takes nothing from it.
+ */
+const LONGEST_QUIET_MS = 2_000;
 const POD_INDEX = 'node/drain: by pod';
 const DEFAULT_GRACE_SECONDS = 30;
 const MANAGED_BY_LABEL = 'endpointslice.kubernetes.io/managed-by';
@@ -97,27 +102,30 @@ export function endpointDrain(options: EndpointDrainOptions): (pod: Pod) => Prom
       log.info({ pod: `${namespace}/${name}`, nodes: missing }, 'ends although these nodes may still send to it');
       await clock.sleep(Math.max(0, asked + SILENT_NODES_MS - clock.now()));
     }
-    await quiet(pod, Math.min(MOST_LOOKS, (graceMs * SHARE) / QUIET_LOOK_MS), options);
+    await quiet(pod, Math.min(LONGEST_QUIET_MS, longest), options);
   };
 }
 
-/** Resolves when the pod has answered what it was asked over TCP, or has been looked at so often. */
-async function quiet(pod: Pod, mostLooks: number, options: EndpointDrainOptions): Promise<void> {
+/** Resolves when the pod has answered what it was asked over TCP, or after pauses of so many milliseconds in all. */
+async function quiet(pod: Pod, longestMs: number, options: EndpointDrainOptions): Promise<void> {
   const { sockets = () => undefined, log, clock = systemClock } = options;
   const jumps = new ClockJumps(clock, STARVED_MS);
   let traffic: string | undefined;
   let inFlight = 0;
   let inRow = 0;
-  for (let look = 1; look <= mostLooks; look++) {
+  let pause = QUIET_LOOK_MS;
+  for (let leftMs = longestMs; leftMs > 0; leftMs -= pause) {
+    const began = clock.now();
     const all = sockets(pod) ?? [];
     const before = traffic;
     traffic = trafficOf(all);
     inFlight = requestsInFlight(all).length;
-    const stoodStill = jumps.look() !== 0;
+    const stoodStill = jumps.look() > pause;
     const isQuiet = inFlight === 0 && (before === undefined || before === traffic);
     inRow = isQuiet && !stoodStill ? inRow + 1 : 0;
     if (inRow >= QUIET_LOOKS) return;
-    await clock.sleep(QUIET_LOOK_MS);
+    pause = Math.max(QUIET_LOOK_MS, (clock.now() - began) / LOOKS_SHARE);
+    await clock.sleep(pause);
   }
   log.info({ pod: keyOf(pod), inFlight }, 'ends although it may have requests to answer');
 }
