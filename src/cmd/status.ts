@@ -7,7 +7,8 @@ import { checkName, clusterPaths } from '../cluster/paths.ts';
 import { recordedProcesses } from '../cluster/process-table.ts';
 import { DEFAULT_PROXY_MODE, type ProxyMode } from '../cluster/proxy-mode.ts';
 import { existingClusters } from '../cluster/teardown.ts';
-import { internalAddresses, isReady } from '../kube/node-status.ts';
+import { isReady } from '../kube/conditions.ts';
+import { internalAddresses } from '../kube/node-addresses.ts';
 import { printJson, renderTable } from './terminal.ts';
 
 interface NodeStatus {

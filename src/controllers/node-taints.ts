@@ -2,8 +2,9 @@
  * Taints and tolerations, and the taints that a node's conditions imply. Keys and rules as k8s.io/api/core/v1
  * (well_known_taints.go) and k8s.io/component-helpers/scheduling/corev1.
  */
+
+import { conditionStatus } from '../kube/conditions.ts';
 import type { corev1, Node, Pod } from '../kube/types.ts';
-import { conditionStatus } from './pod-state.ts';
 
 export type Taint = corev1.Taint;
 export type Toleration = corev1.Toleration;

@@ -13,7 +13,7 @@ import { cidrAddress, parseCidr } from '../../src/base/ip.ts';
 import { silentLogger } from '../../src/base/log.ts';
 import { startControllers } from '../../src/controllers/all.ts';
 import { eventually, settle } from '../../src/controllers/fixtures.ts';
-import { conditionOf } from '../../src/controllers/pod-state.ts';
+import { conditionOf } from '../../src/kube/conditions.ts';
 import { HttpClient } from '../../src/kube/http-client.ts';
 import { Informer } from '../../src/kube/informer.ts';
 import { isNotFound } from '../../src/kube/status.ts';

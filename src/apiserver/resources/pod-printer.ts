@@ -2,7 +2,7 @@
  * The columns of `kubectl get pods`. The STATUS and READY logic is that of the real server's printer: init containers that
  * have not ended win over the rest, waiting and terminated reasons over the phase, a deletion over everything.
  */
-import { isReady } from '../../kube/node-status.ts';
+import { isReady } from '../../kube/conditions.ts';
 import type { Pod, PodStatus } from '../../kube/types.ts';
 import { age, humanDuration } from './age.ts';
 import type { Cell, Column } from './kind.ts';

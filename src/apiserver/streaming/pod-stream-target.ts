@@ -2,7 +2,7 @@
  * Where a pod's log, exec, attach or port-forward request goes, after the checks that the API server makes: the node's
  * address and the kubelet's URL form (k8s.io/kubernetes/pkg/registry/core/pod, LogLocation and streamLocation). Pure.
  */
-import { internalAddresses } from '../../kube/node-status.ts';
+import { internalAddresses } from '../../kube/node-addresses.ts';
 import { statusError } from '../../kube/status.ts';
 import type { Node, Pod } from '../../kube/types.ts';
 import type { NodeTarget } from './node-proxy.ts';

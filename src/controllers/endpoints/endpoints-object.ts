@@ -2,8 +2,9 @@
  * The Endpoints object (core/v1) of a Service: the older form of the same knowledge, for clients that still read it. Only
  * the Service's primary family; at most 1000 addresses. Pure.
  */
+
+import { isReady } from '../../kube/conditions.ts';
 import type { corev1, Draft, Endpoints, Pod, Service } from '../../kube/types.ts';
-import { isPodReady } from '../pod-state.ts';
 import { addressTypesOf, endpointHostname, endpointPorts, hasEndpoint, podAddress } from './endpoint-of-pod.ts';
 
 export const overCapacityAnnotation = 'endpoints.kubernetes.io/over-capacity';
@@ -54,7 +55,7 @@ function candidatesOf(pod: Pod, service: Service): readonly Candidate[] {
     ...(pod.spec.nodeName ? { nodeName: pod.spec.nodeName } : {}),
     targetRef: { kind: 'Pod', namespace, name, uid },
   };
-  const ready = publishAll || isPodReady(pod);
+  const ready = publishAll || isReady(pod);
   if (!service.spec.ports?.length) return [{ address, port: undefined, ready }];
   return endpointPorts(pod, service).map(({ name: portName, port, protocol, appProtocol }) => ({
     address,

@@ -2,10 +2,11 @@
  * The EndpointSlices of a Service: what they must hold, and the fewest writes that get there. Pure. What they hold depends on
  * the Service and its pods alone.
  */
+
+import { isReady } from '../../kube/conditions.ts';
 import type { Labels } from '../../kube/selectors.ts';
 import type { EndpointSlice, Pod, Service, SliceEndpoint } from '../../kube/types.ts';
 import { controllerReference } from '../owners.ts';
-import { isPodReady } from '../pod-state.ts';
 import {
   type AddressType,
   addressTypesOf,
@@ -65,7 +66,7 @@ function groupEndpoints({ service, pods, zoneOf }: DesiredSlicesInput, type: Add
 }
 
 function endpointOf(pod: Pod, service: Service, address: string, zoneOf: DesiredSlicesInput['zoneOf']): SliceEndpoint {
-  const serving = isPodReady(pod);
+  const serving = isReady(pod);
   const terminating = pod.metadata.deletionTimestamp !== undefined;
   const { nodeName } = pod.spec;
   const zone = nodeName === undefined ? undefined : zoneOf(nodeName);

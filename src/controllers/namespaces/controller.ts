@@ -6,11 +6,12 @@
  */
 import type { Startable } from '../../base/startable.ts';
 import { type ReconcileResult, WorkQueue } from '../../base/work-queue.ts';
+import { conditionOf } from '../../kube/conditions.ts';
 import { apiResources } from '../../kube/names.ts';
 import { isNotFound } from '../../kube/status.ts';
 import type { KindName, Namespace } from '../../kube/types.ts';
 import type { ControllerContext } from '../informers.ts';
-import { conditionOf, metaTime } from '../pod-state.ts';
+import { metaTime } from '../pod-state.ts';
 import { allDone, tolerant } from '../reconciling.ts';
 
 const finalizer = 'kubernetes';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { conditionOf } from '../../kube/conditions.ts';
 import { draft, eventually, fakeContext, namespace, pod, settle, withSignal } from '../fixtures.ts';
-import { conditionOf } from '../pod-state.ts';
 import { NamespaceController } from './controller.ts';
 
 async function filled({ client }: ReturnType<typeof fakeContext>) {

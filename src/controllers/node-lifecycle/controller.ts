@@ -8,12 +8,13 @@
 import { ClockJumps } from '../../base/clock-jumps.ts';
 import type { Startable } from '../../base/startable.ts';
 import { type ReconcileResult, WorkQueue } from '../../base/work-queue.ts';
+import { conditionOf, conditionStatus, isReady } from '../../kube/conditions.ts';
 import { EventRecorder } from '../../kube/events.ts';
 import { isNotFound } from '../../kube/status.ts';
 import type { Lease, Node, Pod } from '../../kube/types.ts';
 import { FreshStore } from '../fresh-store.ts';
 import type { ControllerContext } from '../informers.ts';
-import { conditionOf, conditionStatus, isNodeReady, isPodReady, metaTime } from '../pod-state.ts';
+import { metaTime } from '../pod-state.ts';
 import { addPodsByNode, podsByNode } from '../pods-by-node.ts';
 import { allDone, tolerant } from '../reconciling.ts';
 import { desiredTaints, healthFacts, sameTaints, silentStatus } from './health.ts';
@@ -111,13 +112,13 @@ export class NodeLifecycle implements Startable {
     this.#beat(node.metadata.name);
     this.#told.set(node.metadata.name, conditionStatus(node, 'Ready'));
     this.#queue.add(node.metadata.name);
-    this.#noteReady(node.metadata.name, isNodeReady(node));
+    this.#noteReady(node.metadata.name, isReady(node));
   }
 
   #nodeChanged(before: Node, node: Node): void {
     this.#beat(node.metadata.name);
     if (healthFacts(before) !== healthFacts(node)) this.#queue.add(node.metadata.name);
-    this.#noteReady(node.metadata.name, isNodeReady(node));
+    this.#noteReady(node.metadata.name, isReady(node));
   }
 
   #nodeRemoved(node: Node): void {
@@ -127,7 +128,7 @@ export class NodeLifecycle implements Startable {
   }
 
   #podChanged(pod: Pod): void {
-    const node = pod.spec.nodeName && isPodReady(pod) ? this.#nodes.get(pod.spec.nodeName) : undefined;
+    const node = pod.spec.nodeName && isReady(pod) ? this.#nodes.get(pod.spec.nodeName) : undefined;
     if (node && conditionStatus(node, 'Ready') === 'Unknown') this.#queue.add(node.metadata.name);
   }
 
@@ -194,7 +195,7 @@ export class NodeLifecycle implements Startable {
       return;
     }
     if (told === 'True') this.#events.event(node, 'Normal', 'NodeNotReady', `Node ${name} status is now: NodeNotReady`);
-    const pods = this.#context.informers.of('Pod').byIndex(podsByNode, name).filter(isPodReady);
+    const pods = this.#context.informers.of('Pod').byIndex(podsByNode, name).filter(isReady);
     await allDone(pods.map((pod) => this.#markNotReady(pod)));
     this.#told.set(name, ready);
   }

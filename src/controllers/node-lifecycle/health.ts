@@ -1,7 +1,9 @@
 /** What a node's silence and conditions lead to: its status and its taints. Pure. */
+
+import { conditionStatus } from '../../kube/conditions.ts';
 import type { Node } from '../../kube/types.ts';
 import { conditionTaintKeys, ownedTaintKeys, type Taint, taintKeys } from '../node-taints.ts';
-import { conditionStatus, metaTime } from '../pod-state.ts';
+import { metaTime } from '../pod-state.ts';
 
 type NodeStatus = NonNullable<Node['status']>;
 

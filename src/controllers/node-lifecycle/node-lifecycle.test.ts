@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { systemClock } from '../../base/clock.ts';
+import { conditionStatus, isReady } from '../../kube/conditions.ts';
 import type { Node } from '../../kube/types.ts';
 import { draft, eventually, fakeContext, node, pod, running, settle, withSignal } from '../fixtures.ts';
-import { conditionStatus, isPodReady } from '../pod-state.ts';
 import { leaseNamespace, NodeLifecycle } from './controller.ts';
 import { evictionTime } from './eviction.ts';
 import { desiredTaints } from './health.ts';
@@ -99,9 +99,9 @@ test('a silent node: Unknown, tainted, its pods not ready; when it returns the t
     ]);
     await eventually(
       'pod not ready',
-      async () => !isPodReady(await client.get('Pod', { namespace: 'default', name: 'on-n2' })),
+      async () => !isReady(await client.get('Pod', { namespace: 'default', name: 'on-n2' })),
     );
-    assert.ok(isPodReady(await client.get('Pod', { namespace: 'default', name: 'on-n1' })));
+    assert.ok(isReady(await client.get('Pod', { namespace: 'default', name: 'on-n1' })));
     assert.equal(await ready(context, 'n1'), 'True');
     alive.add('n2');
     const back = await client.get('Node', { name: 'n2' });

@@ -5,12 +5,13 @@
 import { BoundedRunner } from '../../base/bounded-runner.ts';
 import type { Timer } from '../../base/clock.ts';
 import type { Startable } from '../../base/startable.ts';
+import { isReady } from '../../kube/conditions.ts';
 import { isConflict, isNotFound } from '../../kube/status.ts';
 import type { Pod } from '../../kube/types.ts';
 import { withDisruptionTarget } from '../disruption.ts';
 import type { ControllerContext } from '../informers.ts';
 import { taintKeys } from '../node-taints.ts';
-import { isNodeReady, isPodTerminal } from '../pod-state.ts';
+import { isPodTerminal } from '../pod-state.ts';
 import { allDone } from '../reconciling.ts';
 
 export interface PodCollectorOptions {
@@ -105,7 +106,7 @@ export class PodCollector implements Startable {
     if (!pod.spec.nodeName) return true;
     const node = this.#context.informers.of('Node').get(pod.spec.nodeName);
     const outOfService = node?.spec.taints?.some((taint) => taint.key === taintKeys.outOfService);
-    return node !== undefined && outOfService === true && !isNodeReady(node);
+    return node !== undefined && outOfService === true && !isReady(node);
   }
 
   #excess(pods: readonly Pod[]): readonly Pod[] {

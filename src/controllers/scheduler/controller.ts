@@ -8,12 +8,13 @@
 import { BoundedRunner } from '../../base/bounded-runner.ts';
 import type { Startable } from '../../base/startable.ts';
 import { type ReconcileResult, WorkQueue } from '../../base/work-queue.ts';
+import { conditionOf, conditionStatus } from '../../kube/conditions.ts';
 import { EventRecorder } from '../../kube/events.ts';
 import { keyOf } from '../../kube/names.ts';
 import { isConflict, isNotFound } from '../../kube/status.ts';
 import type { Node, Pod, PodStatus } from '../../kube/types.ts';
 import type { ControllerContext } from '../informers.ts';
-import { conditionOf, conditionStatus, isPodActive, metaTime } from '../pod-state.ts';
+import { isPodActive, metaTime } from '../pod-state.ts';
 import { tolerant } from '../reconciling.ts';
 import { ClusterState } from './cluster-state.ts';
 import { schedule } from './schedule.ts';

@@ -1,6 +1,8 @@
 /** What a Deployment says about its rollout: counts and conditions. Pure. */
+
+import { conditionOf } from '../../kube/conditions.ts';
 import type { appsv1, Deployment, ReplicaSet } from '../../kube/types.ts';
-import { conditionOf, metaTime } from '../pod-state.ts';
+import { metaTime } from '../pod-state.ts';
 import { rolloutLimits, sizeOf } from './rollout.ts';
 
 export type DeploymentStatus = NonNullable<Deployment['status']>;

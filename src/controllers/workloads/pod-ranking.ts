@@ -1,6 +1,8 @@
 /** Which pods go first when there are too many: the order of Kubernetes' ActivePodsWithRanks. Pure. */
+
+import { conditionOf, isReady } from '../../kube/conditions.ts';
 import type { Pod } from '../../kube/types.ts';
-import { availableAt, conditionOf, isPodReady } from '../pod-state.ts';
+import { availableAt } from '../pod-state.ts';
 
 const deletionCost = 'controller.kubernetes.io/pod-deletion-cost';
 const phases: Readonly<Record<string, number>> = { Pending: 0, Unknown: 1, Running: 2 };
@@ -22,7 +24,7 @@ function rank(pod: Pod, crowd: number, nowMs: number): readonly number[] {
   return [
     pod.spec.nodeName ? 1 : 0,
     phases[pod.status?.phase ?? 'Pending'] ?? 2,
-    isPodReady(pod) ? 1 : 0,
+    isReady(pod) ? 1 : 0,
     cost(pod),
     -crowd,
     // Ages count by their magnitude, so that pods of about one age are not all those of one rollout (KEP-2185).

@@ -1,7 +1,9 @@
 /** What a ReplicaSet says about its pods. Pure. */
+
+import { isReady } from '../../kube/conditions.ts';
 import { fromMap, matches } from '../../kube/selectors.ts';
 import type { Pod, ReplicaSet } from '../../kube/types.ts';
-import { availableAt, isPodReady, metaTime } from '../pod-state.ts';
+import { availableAt, metaTime } from '../pod-state.ts';
 
 export type ReplicaSetStatus = NonNullable<ReplicaSet['status']>;
 
@@ -31,7 +33,7 @@ export function replicaSetStatus(
     status: {
       replicas: pods.length,
       fullyLabeledReplicas: pods.filter((pod) => matches(template, pod.metadata.labels)).length,
-      readyReplicas: pods.filter(isPodReady).length,
+      readyReplicas: pods.filter(isReady).length,
       availableReplicas: times.filter((time) => time !== undefined && time <= nowMs).length,
       observedGeneration: set.metadata.generation ?? 0,
       ...conditions(set, failure, nowMs),

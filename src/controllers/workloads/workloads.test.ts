@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { conditionOf } from '../../kube/conditions.ts';
 import { keyOf } from '../../kube/names.ts';
 import { statusError } from '../../kube/status.ts';
 import type { Deployment, Draft, Pod } from '../../kube/types.ts';
 import { draft, eventually, fakeContext, pod, replicaSetDraft, running, settle, withSignal } from '../fixtures.ts';
 import { controllerOf } from '../owners.ts';
-import { conditionOf } from '../pod-state.ts';
 import { DeploymentController } from './deployment-controller.ts';
 import { ReplicaSetController } from './replicaset-controller.ts';
 

@@ -5,8 +5,8 @@
  * externalTrafficPolicy Local only nodes with an endpoint may answer, because others would drop what comes.
  */
 import { type Family, familyOf, type IpAddress, isIp, parseIp } from '../../base/ip.ts';
+import { isReady } from '../../kube/conditions.ts';
 import { keyOf } from '../../kube/names.ts';
-import { isReady } from '../../kube/node-status.ts';
 import type { EndpointSlice, Node, Service } from '../../kube/types.ts';
 
 export interface AnnouncedAddress {

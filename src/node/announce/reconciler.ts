@@ -8,7 +8,7 @@ import { type Clock, systemClock, type Timer } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { IpAddress } from '../../base/ip.ts';
 import type { Logger } from '../../base/log.ts';
-import type { Duties } from './render.ts';
+import { type Duties, NO_DUTIES } from './render.ts';
 import { type ArpPacket, isArpAnnouncement } from './wire/arp.ts';
 import type { Link } from './wire/link.ts';
 import type { NeighbourMessage } from './wire/ndp.ts';
@@ -22,8 +22,6 @@ export interface AnnouncerOptions {
 const REPEATS_MS = [100, 400, 1000, 3000] as const;
 /** Somebody else's claim of an address is answered at most this often (RFC 5227's DEFEND_INTERVAL is 10 s). */
 const DEFEND_MS = 1000;
-
-export const NO_DUTIES: Duties = { own: [], standIn: new Map() };
 
 export class Announcer {
   readonly #log: Logger;

@@ -32,15 +32,17 @@ export interface Duties {
   readonly standIn: ReadonlyMap<IpAddress, string>;
 }
 
+export const NO_DUTIES: Duties = { own: [], standIn: new Map() };
+
 /** `living` are the nodes that live. An address of one that does not speak is spoken for by the heaviest that does. */
 export function renderDuties(
   addresses: ReadonlyMap<IpAddress, AnnouncedAddress>,
   living: ReadonlyMap<string, Presence>,
   self: string,
 ): Duties {
+  if (!living.has(self)) return NO_DUTIES;
   const own: IpAddress[] = [];
   const standIn = new Map<IpAddress, string>();
-  if (!living.has(self)) return { own, standIn };
   const names = [...living.keys()];
   const speakers = names.filter((name) => living.get(name)!.speaks);
   for (const one of addresses.values()) {

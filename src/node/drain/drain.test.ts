@@ -54,9 +54,10 @@ async function lab() {
       new Promise<SyncOutcome>((answer) => asked.push({ address, version, timeoutMs, answer })),
   };
   /** What the pod's sockets are; looked at once each time that they are asked for. */
-  const pods = { sockets: [] as readonly TcpSocket[] | undefined, looks: 0 };
+  const pods = { sockets: [] as readonly TcpSocket[] | undefined, looks: 0, fails: false };
   const sockets = () => {
     pods.looks++;
+    if (pods.fails) throw new Error('the kernel has no sock_diag');
     return pods.sockets;
   };
   const drain = endpointDrain({ services, slices, nodes, sync, sockets, log: silentLogger, clock });
@@ -143,6 +144,23 @@ test('a machine that stood still takes nothing from the wait for the slices', as
   await pass(20);
   assert.equal(asked.length, 2);
   assert.ok(asked[0]!.timeoutMs > 8_800 && asked[0]!.timeoutMs < 9_100, `${asked[0]!.timeoutMs}`);
+  end.abort();
+});
+
+test('where the kernel does not tell of sockets a pod gets the time of the looks', async () => {
+  const { begin, pass, offer, asked, pods, end } = await lab();
+  await offer({ ready: false, terminating: true });
+  await pass(0);
+  pods.sockets = undefined;
+  pods.fails = true;
+  const state = begin();
+  await pass(0);
+  for (const one of asked) one.answer('synced');
+  await pass(0);
+  await pass(50);
+  assert.equal(state.done, false);
+  await pass(50);
+  assert.deepEqual([state.done, pods.looks], [true, 3]);
   end.abort();
 });
 

@@ -10,10 +10,12 @@
  */
 import { type Clock, systemClock } from '../../base/clock.ts';
 import { ClockJumps } from '../../base/clock-jumps.ts';
+import { messageOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
+import { isReady } from '../../kube/conditions.ts';
 import type { Informer } from '../../kube/informer.ts';
 import { keyOf } from '../../kube/names.ts';
-import { internalAddresses, isReady } from '../../kube/node-status.ts';
+import { internalAddresses } from '../../kube/node-addresses.ts';
 import { fromMap, matches } from '../../kube/selectors.ts';
 import type { EndpointSlice, Pod, Service, SliceEndpoint } from '../../kube/types.ts';
 import type { TcpSocket } from '../../linux/sock-diag.ts';
@@ -108,7 +110,7 @@ export function endpointDrain(options: EndpointDrainOptions): (pod: Pod) => Prom
 
 /** Resolves when the pod has answered what it was asked over TCP, or after pauses of so many milliseconds in all. */
 async function quiet(pod: Pod, longestMs: number, options: EndpointDrainOptions): Promise<void> {
-  const { sockets = () => undefined, log, clock = systemClock } = options;
+  const { log, clock = systemClock } = options;
   const jumps = new ClockJumps(clock, STARVED_MS);
   let traffic: string | undefined;
   let inFlight = 0;
@@ -116,7 +118,7 @@ async function quiet(pod: Pod, longestMs: number, options: EndpointDrainOptions)
   let pause = QUIET_LOOK_MS;
   for (let leftMs = longestMs; leftMs > 0; leftMs -= pause) {
     const began = clock.now();
-    const all = sockets(pod) ?? [];
+    const all = look(pod, options);
     const before = traffic;
     traffic = trafficOf(all);
     inFlight = requestsInFlight(all).length;
@@ -128,6 +130,16 @@ async function quiet(pod: Pod, longestMs: number, options: EndpointDrainOptions)
     await clock.sleep(pause);
   }
   log.info({ pod: keyOf(pod), inFlight }, 'ends although it may have requests to answer');
+}
+
+/** None where the kernel does not tell: such a pod gets the time of the looks alone. */
+function look(pod: Pod, { sockets, log }: EndpointDrainOptions): readonly TcpSocket[] {
+  try {
+    return sockets?.(pod) ?? [];
+  } catch (error) {
+    log.debug({ pod: keyOf(pod), error }, `the pod's sockets: ${messageOf(error)}`);
+    return [];
+  }
 }
 
 /** Whether slices can be expected to mention the pod: it was ready, and some Service selects it. */

@@ -16,7 +16,7 @@ import {
   parseCidrStrict,
   parseIp,
 } from '../../base/ip.ts';
-import { internalAddresses } from '../../kube/node-status.ts';
+import { internalAddresses } from '../../kube/node-addresses.ts';
 import type { Node } from '../../kube/types.ts';
 
 /** vxlan: one tunnel device, works over any network. host-gw: plain routes, for nodes on one segment. */
